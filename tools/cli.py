@@ -1,0 +1,72 @@
+"""The ``litewatch`` command: each subcommand's module is imported only when it is called."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import agent
+from agent.errors import InputError, LitewatchError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("tools.commands.run:run", "Run the agent on this device."),
+    "pack": ("tools.commands.pack:pack", "Make a bundle from a .tflite model."),
+    "inspect": ("tools.commands.inspect:inspect", "Show and verify a bundle."),
+    "config": ("tools.commands.config:config", "Validate agent.yaml, or print its JSON Schema."),
+    "label": ("tools.commands.label:label", "Send labels that arrived later."),
+    "collect": ("tools.commands.collect:collect", "Collect the fleet's telemetry."),
+    "report": ("tools.commands.report:report", "Show the fleet."),
+    "demo": ("tools.commands.demo:demo", "Three devices, one broker, and what went wrong."),
+    "bench": ("tools.commands.bench:bench", "Measure the agent against its peers."),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists the commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(agent.__version__, prog_name="litewatch")
+def cli() -> None:
+    """Say why a .tflite model is less accurate on the device than in training."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command; every error Litewatch foresees becomes a message and an exit code."""
+    try:
+        return cli.main(args=arguments, prog_name="litewatch", standalone_mode=False) or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return 130
+    except InputError as error:
+        for problem in error.problems:
+            click.secho("error: ", fg="red", nl=False, err=True)
+            click.echo(problem, err=True)
+        return error.exit_code
+    except LitewatchError as error:
+        click.secho("error: ", fg="red", nl=False, err=True)
+        click.echo(str(error), err=True)
+        return error.exit_code
+
+
+def entry() -> None:
+    sys.exit(main())
