@@ -1,0 +1,193 @@
+"""One runner over both TFLite runtimes: their ``Interpreter`` classes are the same.
+
+A model must have one input, of a fixed shape, and run one input at a time: where it has a batch
+axis (the first of two or more), that is 1. A free batch axis (-1) runs as 1; any other free axis
+is refused. An output may have a free shape: its spec says what the runtime states before the
+first run, the arrays are as the model makes them.
+"""
+
+import re
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from agent.contracts import Array, Runner, RunnerInfo, TensorSpec
+from agent.errors import BundleError, DelegateError
+from agent.runtime.choice import Runtime, unavailable
+from agent.runtime.delegation import delegated
+from agent.runtime.flatbuffer import check
+
+_RESOLVERS = {
+    "auto": "AUTO",
+    "xnnpack": "BUILTIN",
+    "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "reference": "BUILTIN_REF",
+}
+
+
+class Delegate(Protocol):
+    """A kind of this room: a frozen dataclass whose fields are its options in agent.yaml."""
+
+    def open(self, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
+        """Raises BundleError for a model that cannot be used, DelegateError for a delegate."""
+        ...
+
+
+def open_runner(delegate: Delegate, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
+    """A runner for ``model`` (the bytes of a .tflite file) with ``threads`` threads.
+
+    ``model`` is kept alive and not copied by the interpreter. Raises BundleError for a model that
+    cannot be used (damaged, several inputs, unknown operators), DelegateError when it needs
+    another delegate, RuntimeUnavailableError when the runtime itself fails.
+    """
+    check(model)
+    return delegate.open(model, runtime=runtime, threads=threads)
+
+
+class InterpreterRunner:
+    """A ``contracts.Runner`` around one interpreter; for one thread at a time."""
+
+    __slots__ = ("_get", "_indices", "_info", "_input", "_invoke", "_outputs", "_set", "_slot")
+
+    def __init__(self, model: bytes, *, runtime: Runtime, threads: int, delegate: str, kernels: str) -> None:
+        interpreter = _interpreter(model, runtime, threads, kernels)
+        _allocate(interpreter, runtime, delegate)
+        try:
+            slots, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+            self._info = _info(interpreter, runtime, delegate, kernels, threads)
+        except UnicodeDecodeError as error:
+            raise BundleError(f"model: damaged: a name in it is not UTF-8 ({error})") from error
+        _check_inputs(slots)
+        self._input = _spec(slots[0])
+        self._outputs = tuple(_spec(output) for output in outputs)
+        self._slot = int(slots[0]["index"])
+        self._indices = tuple(int(output["index"]) for output in outputs)
+        # Bound once: three look-ups fewer for every frame.
+        self._set, self._invoke, self._get = (
+            interpreter.set_tensor,
+            interpreter.invoke,
+            interpreter.get_tensor,
+        )
+
+    @property
+    def info(self) -> RunnerInfo:
+        return self._info
+
+    @property
+    def input(self) -> TensorSpec:
+        return self._input
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, tensor: Array) -> tuple[Array, ...]:
+        """The raw outputs for ``tensor`` (exactly ``input.shape`` and ``input.dtype``), copied.
+
+        Raises DelegateError when the interpreter or its delegate fails, ValueError for a tensor
+        of another shape or dtype: the preprocess spec was compiled for another model.
+        """
+        try:
+            self._set(self._slot, tensor)
+        except ValueError as error:
+            raise ValueError(f"{_mismatch(self._input, tensor)}: {error}") from None
+        try:
+            self._invoke()
+            return tuple(map(self._get, self._indices))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise DelegateError(f"{self._info.delegate}: running the model failed: {_line(error)}") from error
+
+    def close(self) -> None:
+        """Let the interpreter go; running after that is a DelegateError."""
+        self._set = self._invoke = self._get = _closed
+
+
+def _closed(*_: object) -> None:
+    raise DelegateError("this runner is closed")
+
+
+def _interpreter(model: bytes, runtime: Runtime, threads: int, kernels: str) -> Any:
+    try:
+        module = import_module(runtime.module)
+        resolver = getattr(module.OpResolverType, _RESOLVERS[kernels])
+        return module.Interpreter(
+            model_content=model, num_threads=threads, experimental_op_resolver_type=resolver
+        )
+    except (ImportError, SystemError) as error:
+        raise unavailable(runtime, _line(error)) from error
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise BundleError(
+            f"model: {runtime.name} {runtime.version} cannot load it: {_line(error)}"
+        ) from error
+
+
+def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
+    try:
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        custom = re.search(r"unresolved custom op: ?(\S+?)\.?\s", f"{error} ")
+        if custom is not None and custom[1] == "edgetpu-custom-op":
+            raise DelegateError(
+                f"model: compiled for the Edge TPU, so it needs the Edge TPU delegate and cannot run on "
+                f"delegate '{delegate}'; use the .tflite file that was given to edgetpu_compiler"
+            ) from error
+        if custom is not None:
+            raise BundleError(
+                f"model: {runtime.name} {runtime.version} does not have its operator {custom[1]}; "
+                "export the model with built-in operators only"
+            ) from error
+        what = f"{runtime.name} {runtime.version} cannot prepare it on delegate '{delegate}'"
+        raise BundleError(f"model: {what}: {_line(error)}") from error
+
+
+def _check_inputs(slots: list[dict[str, Any]]) -> None:
+    if len(slots) != 1:
+        names = ", ".join(str(slot["name"]) for slot in slots) or "none"
+        raise BundleError(f"model: expected one input, got {len(slots)} ({names})")
+    name, shape = slots[0]["name"], tuple(map(int, slots[0]["shape"]))
+    signature = tuple(map(int, slots[0]["shape_signature"])) or shape
+    if -1 in signature[1:]:
+        raise BundleError(f"model: input '{name}' has the free shape {signature}; export it with a fixed one")
+    if len(shape) > 1 and shape[0] != 1:
+        raise BundleError(f"model: input '{name}' has a batch of {shape[0]}, shape {shape}; export it with 1")
+    if np.dtype(slots[0]["dtype"]).kind not in "uifb":
+        raise BundleError(f"model: input '{name}' takes text, not numbers")
+
+
+def _spec(details: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = details["quantization"]
+    return TensorSpec(
+        name=str(details["name"]),
+        shape=tuple(map(int, details["shape"])),
+        dtype=np.dtype(details["dtype"]).name,
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
+
+
+def _info(interpreter: Any, runtime: Runtime, delegate: str, kernels: str, threads: int) -> RunnerInfo:
+    """``kernels`` becomes what really runs: "xnnpack" only where it took over an operator."""
+    total = taken = 0
+    if hasattr(interpreter, "_get_ops_details"):  # private: without it both counts stay 0, unknown
+        total, taken = delegated(interpreter._get_ops_details())
+        if kernels in ("auto", "xnnpack"):
+            kernels = "xnnpack" if taken else "builtin"
+    return RunnerInfo(
+        runtime=runtime.name,
+        version=runtime.version,
+        delegate=delegate,
+        kernels=kernels,
+        threads=threads,
+        ops_total=total,
+        ops_delegated=taken,
+    )
+
+
+def _mismatch(spec: TensorSpec, tensor: Array) -> str:
+    return f"input '{spec.name}' takes {spec.dtype} {spec.shape}, got {tensor.dtype} {tensor.shape}"
+
+
+def _line(error: BaseException) -> str:
+    """A runtime's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
