@@ -1,0 +1,95 @@
+"""What lies between the source's thread and the main loop: few frames, the newest.
+
+For a live source a slow reader loses the oldest frames, and they are counted: a camera's picture
+is worth most when it is fresh. A lossless buffer makes the source wait instead. Every item put
+is accounted for: received = taken + dropped + left.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from threading import Condition
+
+from agent.contracts import Frame, Skipped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BufferStats:
+    """Items since the buffer was made, and how many lie in it now."""
+
+    received: int
+    taken: int
+    dropped: int
+    left: int
+
+
+class FrameBuffer:
+    """Holds up to ``capacity`` items, in order; one thread puts, another gets."""
+
+    def __init__(self, capacity: int, *, lossless: bool = False) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        self._capacity = capacity
+        self._lossless = lossless
+        self._items: deque[Frame | Skipped] = deque()
+        self._changed = Condition()
+        self._complete = False
+        self._closed = False
+        self._received = 0
+        self._dropped = 0
+
+    def put(self, item: Frame | Skipped) -> bool:
+        """Add an item; False, and nothing added, once the buffer is closed.
+
+        When it is full: drop the oldest at once, or, lossless, wait until there is room.
+        """
+        with self._changed:
+            if self._lossless:
+                self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+            if self._closed:
+                return False
+            if len(self._items) == self._capacity:
+                self._items.popleft()
+                self._dropped += 1
+            self._items.append(item)
+            self._received += 1
+            self._changed.notify_all()
+            return True
+
+    def finish(self) -> None:
+        """No more items will be put; what is left can still be got."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify_all()
+
+    def get(self, timeout_s: float) -> Frame | Skipped | None:
+        """The oldest item; None when none came in time, or none will (see ``ended``)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._complete or self._closed, timeout_s)
+            if self._closed or not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    @property
+    def ended(self) -> bool:
+        """Whether ``get`` will never deliver again: finished and empty, or closed."""
+        with self._changed:
+            return self._closed or (self._complete and not self._items)
+
+    def close(self) -> None:
+        """The reader leaves: wakes everybody; what is left stays uncollected."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def stats(self) -> BufferStats:
+        with self._changed:
+            left = len(self._items)
+            return BufferStats(
+                received=self._received,
+                taken=self._received - self._dropped - left,
+                dropped=self._dropped,
+                left=left,
+            )

@@ -1,0 +1,8 @@
+"""Where frames come from. A new kind is one file here and one line in ``KINDS``."""
+
+KINDS = {
+    "directory": "agent.sources.directory:Directory",
+    "video": "agent.sources.video:Video",
+    "vectors": "agent.sources.vectors:Vectors",
+}
+"""Kind in agent.yaml -> ``module:Class``, imported only when it is chosen."""
