@@ -1,6 +1,7 @@
 """YAML and JSON text to plain data, strictly: no duplicate keys, no aliases, no surprises."""
 
 import json
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -31,6 +32,12 @@ class _StrictLoader(yaml.SafeLoader):
             here = self.get_mark()
             raise ConstructorError(None, None, "anchors and aliases are not supported", here)
         return super().compose_node(parent, index)
+
+
+# PyYAML follows YAML 1.1, which reads 1e-3 as text; to everybody else it is a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9]*(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+)
 
 
 def read_yaml(text: str) -> Any:

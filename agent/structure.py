@@ -7,6 +7,7 @@ After this module no dict of somebody else's making survives.
 import math
 import types
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -151,7 +152,7 @@ def _show(value: object) -> str:
 
 def _say(error: BaseException, type_: type | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
-        known = sorted(getattr(error.cl, "__dataclass_fields__", {}))
+        known = sorted(field.name for field in fields(error.cl)) if is_dataclass(error.cl) else []
         return " ".join(
             f"unknown key {key!r} (known: {', '.join(known)})" for key in sorted(map(str, error.extra_fields))
         )

@@ -24,7 +24,9 @@ def test_yaml_that_is_refused(text: str, message: str) -> None:
 
 
 def test_yaml_that_is_read() -> None:
-    assert read_yaml("a: {b: [1, 2.5, x]}") == {"a": {"b": [1, 2.5, "x"]}}
+    assert read_yaml("a: {b: [1, 2.5, x, 1e-3, -2.5E6, 1e]}") == {
+        "a": {"b": [1, 2.5, "x", 0.001, -2.5e6, "1e"]}
+    }
 
 
 @pytest.mark.parametrize(
