@@ -4,7 +4,6 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypeVar
 
 from agent.contracts import Classification, Prediction, Regression
@@ -25,6 +24,9 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     """
     if n == 0:
         return 0.0, 1.0
+    # Imported here: it brings fractions and decimals, which an agent without labels never needs.
+    from statistics import NormalDist
+
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)

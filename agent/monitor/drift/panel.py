@@ -154,7 +154,7 @@ def _group_chances(reference: Reference) -> Floats:
 
 
 def _resampled_shares(
-    reference: Reference, *, samples: int, resamples: int, rng: np.random.Generator
+    reference: Reference, *, samples: int, resamples: int, rng: "np.random.Generator"
 ) -> Iterator[Floats]:
     """Shares per bin (n, F, 16) of windows of ``samples`` calibration rows, n windows at a time."""
     shape = reference.profile.counts.shape
