@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, sem
 
 from agent.contracts import Classification, Detections, Regression
 from agent.errors import LabelError
@@ -84,7 +84,13 @@ def test_only_the_newest_count():
         rolling.add(f"f{at}", truth=at, predicted=4, score=1.0)
         errors.add(f"f{at}", truth=0.0, predicted=float(at))
     assert (rolling.n, rolling.report().confusion) == (3, ((2, 4, 1), (3, 4, 1), (4, 4, 1)))
-    assert errors.report(reference=1.5) == Accuracy(n=3, mae=3.0, mse=29 / 3, reference=1.5)
+    report = errors.report(reference=1.5)
+    assert report is not None
+    assert (report.n, report.mae, report.mse, report.reference) == (3, 3.0, 29 / 3, 1.5)
+    # 90 % two-sided by the normal: 29/3 ∓ 1.6449 * std(4, 9, 16) / sqrt(3).
+    squares = np.array([4.0, 9.0, 16.0])
+    low, high = norm.interval(0.9, squares.mean(), sem(squares))
+    assert (report.low, report.high) == pytest.approx((low, high))
     assert RollingError().report() is None
 
 

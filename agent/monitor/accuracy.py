@@ -24,10 +24,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     """
     if n == 0:
         return 0.0, 1.0
-    # Imported here: it brings fractions and decimals, which an agent without labels never needs.
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    z = _normal_quantile(confidence)
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
@@ -35,6 +32,25 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     low = 0.0 if successes == 0 else max(centre - half, 0.0)
     high = 1.0 if successes == n else min(centre + half, 1.0)
     return low, high
+
+
+def _normal_quantile(confidence: float) -> float:
+    """How many standard deviations a two-sided interval reaches."""
+    # Imported here: it brings fractions and decimals, which an agent without labels never needs.
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+
+
+def _mean_and_half_width(values: list[float]) -> tuple[float, float | None]:
+    """The mean, and half its interval by the central limit theorem with the values' own spread:
+    squared errors have long tails, so no distribution is assumed. None for a single value."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return mean, None
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return mean, _normal_quantile(CONFIDENCE) * math.sqrt(variance / n)
 
 
 class RollingAccuracy:
@@ -89,15 +105,19 @@ class RollingError:
         _put_newest(self._errors, frame, predicted - truth, self._capacity)
 
     def report(self, reference: float | None = None) -> messages.Accuracy | None:
-        """Mean absolute and mean squared error; ``reference`` is the held-out inputs' MSE. None
-        without labels."""
+        """Mean absolute and mean squared error, and the latter's interval; ``reference`` is the
+        held-out inputs' MSE. None without labels."""
         if not self._errors:
             return None
         errors = self._errors.values()
+        squares = [error**2 for error in errors]
+        mse, half = _mean_and_half_width(squares)
         return messages.Accuracy(
             n=self.n,
             mae=math.fsum(abs(error) for error in errors) / self.n,
-            mse=math.fsum(error**2 for error in errors) / self.n,
+            mse=mse,
+            low=None if half is None else max(mse - half, 0.0),
+            high=None if half is None else mse + half,
             reference=reference,
         )
 

@@ -1,0 +1,71 @@
+# Every target works alone on a fresh checkout: it makes .venv first, from Python 3.11+ and its venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+
+.PHONY: install dev demo test lint bench storm test-tflite vectors clean
+
+install: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[collector,demo,signing]'
+	@touch $@
+	@echo "installed: $(BIN)/litewatch"
+
+dev: $(VENV)/.dev
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[collector,demo,signing,dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/litewatch demo $(ARGS)
+
+# Lint, types, tests: what a change must pass. The heavier proofs are stages of .ci/run.
+test: dev lint
+	$(PYTEST) -n $(WORKERS) --dist loadgroup
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Peers live in an environment of their own: they pin other versions of numpy.
+.venv-peers/.installed: tools/bench/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -q --disable-pip-version-check -r tools/bench/peers.txt
+	@touch $@
+
+bench: install .venv-peers/.installed
+	$(BIN)/litewatch bench --peers .venv-peers/bin/python --out build/bench.json $(ARGS)
+
+# 200 rounds of kill -9 on agent, broker and collector.
+storm: dev
+	LITEWATCH_STORM_ROUNDS=200 $(PYTEST) tests/test_storm.py --timeout 1200
+
+# The second runtime: tflite-runtime with numpy 1, the only choice on armv7l.
+.venv-tflite/.installed: pyproject.toml constraints-tflite.txt
+	$(PYTHON) -m venv .venv-tflite
+	.venv-tflite/bin/python -m pip install -q --disable-pip-version-check -c constraints-tflite.txt -e '.[tflite,collector,demo,signing]' pytest pytest-timeout pytest-xdist hypothesis scipy scikit-learn Pillow
+	.venv-tflite/bin/python -m pip uninstall -q -y ai-edge-litert
+	@touch $@
+
+test-tflite: .venv-tflite/.installed
+	.venv-tflite/bin/python -m pytest -m runtime -n $(WORKERS) --dist loadgroup
+
+# TensorFlow and Pillow still produce the committed vectors, and the demo's models can be trained.
+.venv-workstation/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-workstation
+	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -e '.[workstation]'
+	@touch $@
+
+vectors: .venv-workstation/.installed
+	.venv-workstation/bin/python tests/vectors/generate.py --check
+
+clean:
+	rm -rf build .venv .venv-peers .venv-tflite .venv-workstation *.egg-info

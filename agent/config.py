@@ -1,0 +1,296 @@
+"""agent.yaml as frozen dataclasses; every problem is reported at once, by dotted path.
+
+Pure: text in, values out. Which kinds of source and delegate exist is passed in, because those
+are adapters and live above this floor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from agent.contracts import Source
+from agent.document import DocumentError, read_yaml
+from agent.errors import ConfigError
+from agent.structure import StructureProblemsError, load_kind, structure, structure_kind
+from agent.telemetry.messages import identifier_problem
+from agent.telemetry.options import MqttOptions, OutboxOptions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceConfig:
+    """Who this device is. ``id`` and ``site`` become levels of its MQTT topics."""
+
+    id: str
+    site: str = "default"
+    labels: dict[str, str] = field(default_factory=dict)
+    state_dir: str | None = None
+    """Where the outbox and caches live; None: systemd's state directory, or ``~/.local/state``."""
+
+    def problems(self) -> list[str]:
+        named = (("id", self.id), ("site", self.site))
+        return [f"{name}: {problem}" for name, value in named if (problem := identifier_problem(value))]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverrideConfig:
+    """A legacy preprocessing that is forced although it differs from the bundle's."""
+
+    path: str
+    accept_mismatch: bool = False
+    """Must be true: every message will say that preprocessing differs, and in which steps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOptions:
+    """The plain keys of section ``model``."""
+
+    bundle: str
+    runtime: Literal["auto", "litert", "tflite"] = "auto"
+    threads: int = 1
+    fallback: Literal["cpu", "none"] = "cpu"
+    """What takes over when a hardware delegate is lost; without meaning for delegate ``cpu``."""
+    trusted_keys: tuple[str, ...] = ()
+    """Base64 Ed25519 public keys; with any set, only bundles signed by one of them run."""
+    preprocess_override: OverrideConfig | None = None
+
+    def problems(self) -> list[str]:
+        found = _at_least(threads=(self.threads, 1))
+        if self.preprocess_override and not self.preprocess_override.accept_mismatch:
+            found.append(
+                "preprocess_override.accept_mismatch: must be true: the device would run another "
+                "preprocessing than the model was trained with, and every message will say so"
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    options: ModelOptions
+    delegate: Any
+    """An instance of a kind from ``agent.runtime.KINDS``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowConfig:
+    """A window closes after ``samples`` sampled frames or ``interval_s``, whichever comes first;
+    drift is tested on ``samples`` of them, collected over as many windows as that takes."""
+
+    samples: int = 250
+    interval_s: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonitorConfig:
+    sample_every: int = 10
+    """Statistics are taken of every n-th frame."""
+    window: WindowConfig = WindowConfig()
+    false_alarms_per_month: float = 1.0
+    """The promise, over all detectors of this device together."""
+    labelled_frames: int = 1000
+    """Accuracy is over the newest so many labelled frames."""
+
+    def problems(self) -> list[str]:
+        found = _at_least(
+            sample_every=(self.sample_every, 1),
+            window__samples=(self.window.samples, 10),
+            window__interval_s=(self.window.interval_s, 0.1),
+            labelled_frames=(self.labelled_frames, 1),
+        )
+        if self.false_alarms_per_month <= 0:
+            found.append("false_alarms_per_month: must be more than 0")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptureConfig:
+    enabled: bool = False
+
+    def problems(self) -> list[str]:
+        return ["enabled: sample capture is not part of this version; leave it false"] if self.enabled else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HealthConfig:
+    interval_s: float = 300.0
+
+    def problems(self) -> list[str]:
+        return _at_least(interval_s=(self.interval_s, 0.1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentConfig:
+    device: DeviceConfig
+    model: ModelConfig
+    source: Source
+    monitor: MonitorConfig
+    capture: CaptureConfig
+    mqtt: MqttOptions | None
+    """None: the section is absent; telemetry stays in the outbox."""
+    outbox: OutboxOptions
+    health: HealthConfig
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "device": DeviceConfig,
+    "model": ModelOptions,
+    "monitor": MonitorConfig,
+    "capture": CaptureConfig,
+    "mqtt": MqttOptions,
+    "outbox": OutboxOptions,
+    "health": HealthConfig,
+}
+REQUIRED = ("device", "model", "source")
+
+
+def parse(
+    text: str, *, sources: Mapping[str, str], delegates: Mapping[str, str], where: str = "agent.yaml"
+) -> AgentConfig:
+    """The config in ``text``. Raises ConfigError with every problem, each prefixed by ``where``."""
+    reader = _Reader()
+    config = reader.read(text, sources, delegates)
+    if reader.problems or config is None:
+        raise ConfigError(*(f"{where}: {problem}" for problem in reader.problems))
+    return config
+
+
+def json_schema(*, sources: Mapping[str, str], delegates: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of agent.yaml."""
+    # Imported here: an agent that starts does not need it.
+    from agent.jsonschema import schema_of
+
+    definitions: dict[str, Any] = {}
+    sections = {name: _hoist(schema_of(cls), definitions) for name, cls in SECTIONS.items()}
+    delegate = [*_kinds_schemas(delegates, definitions), {"enum": sorted(delegates)}]
+    sections["model"]["properties"]["delegate"] = {"anyOf": delegate, "default": "cpu"}
+    sections["source"] = {"anyOf": _kinds_schemas(sources, definitions)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "agent.yaml",
+        "type": "object",
+        "properties": sections,
+        "required": list(REQUIRED),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _hoist(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A section's schema with its definitions moved to the document's."""
+    definitions |= schema.pop("$defs", {})
+    del schema["$schema"]
+    return schema
+
+
+def _kinds_schemas(kinds: Mapping[str, str], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    from agent.jsonschema import schema_of
+
+    options = []
+    for name in sorted(kinds):
+        schema = _hoist(schema_of(load_kind(kinds, name)), definitions)
+        schema["properties"] = {"kind": {"const": name}} | schema["properties"]
+        schema["required"] = ["kind", *schema.get("required", [])]
+        options.append(schema)
+    return options
+
+
+class _Reader:
+    """Collects problems over all sections, so that one run shows them all."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def read(self, text: str, sources: Mapping[str, str], delegates: Mapping[str, str]) -> AgentConfig | None:
+        try:
+            data = read_yaml(text)
+        except DocumentError as error:
+            self.problems.append(str(error))
+            return None
+        if not isinstance(data, Mapping):
+            self.problems.append("expected a mapping of sections")
+            return None
+        known = {*SECTIONS, "source"}
+        self.problems += [
+            f"{key}: unknown section (known: {', '.join(sorted(known))})" for key in data if key not in known
+        ]
+        self.problems += [f"{key}: required section is missing" for key in REQUIRED if key not in data]
+        device = self._section(data, "device", DeviceConfig)
+        model = self._model(data, delegates)
+        source = self._kind(data["source"], sources, "source") if "source" in data else None
+        monitor = self._section(data, "monitor", MonitorConfig)
+        capture = self._section(data, "capture", CaptureConfig)
+        mqtt = self._section(data, "mqtt", MqttOptions) if "mqtt" in data else None
+        outbox = self._section(data, "outbox", OutboxOptions)
+        health = self._section(data, "health", HealthConfig)
+        if not (device and model and source and monitor and capture and outbox and health):
+            return None
+        return AgentConfig(
+            device=device,
+            model=model,
+            source=source,
+            monitor=monitor,
+            capture=capture,
+            mqtt=mqtt,
+            outbox=outbox,
+            health=health,
+        )
+
+    def _section(self, data: Mapping[str, Any], name: str, cls: type[T]) -> T | None:
+        if name in REQUIRED and name not in data:
+            return None
+        given = data.get(name)
+        try:
+            made = structure({} if given is None else given, cls, root=name)
+        except StructureProblemsError as error:
+            self.problems += error.problems
+            return None
+        self._check(made, name)
+        return made
+
+    def _check(self, made: Any, root: str) -> None:
+        """Values of the right type that make no sense: a section or kind may check its own."""
+        if hasattr(made, "problems"):
+            self.problems += [f"{root}.{problem.removeprefix(root + '.')}" for problem in made.problems()]
+
+    def _model(self, data: Mapping[str, Any], delegates: Mapping[str, str]) -> ModelConfig | None:
+        given = data.get("model")
+        plain = given
+        delegate: Any = None
+        if isinstance(given, Mapping):
+            plain = {key: value for key, value in given.items() if key != "delegate"}
+            delegate = self._kind(given.get("delegate", "cpu"), delegates, "model.delegate", shorthand=True)
+        options = self._section({**data, "model": plain} if "model" in data else data, "model", ModelOptions)
+        return ModelConfig(options=options, delegate=delegate) if options and delegate else None
+
+    def _kind(self, data: object, kinds: Mapping[str, str], root: str, *, shorthand: bool = False) -> Any:
+        try:
+            made = structure_kind(data, kinds, root=root, shorthand=shorthand)
+        except StructureProblemsError as error:
+            self.problems += error.problems
+            return None
+        self._check(made, root)
+        return made
+
+
+def _at_least(**limits: tuple[float, float]) -> list[str]:
+    """Problems of ``name=(value, lowest)``."""
+    return [
+        f"{name.replace('__', '.')}: must be at least {low:g}, got {value:g}"
+        for name, (value, low) in limits.items()
+        if not value >= low
+    ]
+
+
+SECRET_KEYS = frozenset({"password", "password_file", "username", "key"})
+
+
+def public(value: Any) -> Any:
+    """The config as plain data without secrets, for the ``about`` message."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {f.name: public(getattr(value, f.name)) for f in fields(value) if f.name not in SECRET_KEYS}
+    if isinstance(value, Mapping):
+        return {str(key): public(item) for key, item in value.items() if key not in SECRET_KEYS}
+    if isinstance(value, (list, tuple)):
+        return [public(item) for item in value]
+    return value

@@ -1,0 +1,52 @@
+"""Why the device is degraded, by subject; every change is published once as its state."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.telemetry.messages import DeviceState
+
+_log = logging.getLogger(__name__)
+
+
+class StateSink(Protocol):
+    """Where the device's state goes."""
+
+    def set_state(self, state: DeviceState, problems: tuple[str, ...] = ()) -> None: ...
+
+
+class Problems:
+    """Safe to call from several threads. Before ``ready`` problems only gather."""
+
+    def __init__(self, sink: StateSink, *, on_change: Callable[[str], None]) -> None:
+        self._sink = sink
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._ready = False
+
+    def set(self, subject: str, problem: str | None) -> None:
+        """What is wrong with ``subject`` now; None when it is well."""
+        with self._lock:
+            if self._known.get(subject) == problem:
+                return
+            if problem is None:
+                del self._known[subject]
+                _log.info("%s: well again", subject)
+            else:
+                self._known[subject] = problem
+                _log.warning("%s: %s", subject, problem)
+            if self._ready:
+                self._publish()
+
+    def ready(self) -> None:
+        """The model runs: from now on the state is ``online``, or ``degraded`` with its reasons."""
+        with self._lock:
+            self._ready = True
+            self._publish()
+
+    def _publish(self) -> None:
+        problems = tuple(f"{subject}: {problem}" for subject, problem in sorted(self._known.items()))
+        self._sink.set_state("degraded" if problems else "online", problems)
+        self._on_change("; ".join(problems) or "online")

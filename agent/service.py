@@ -1,0 +1,336 @@
+"""The agent as one process: the only place where its parts are put together.
+
+Threads: the source fills the frame buffer, the main loop takes from it, runs the model and keeps
+the statistics, the publisher empties the outbox. Only buffer and outbox are shared. SIGTERM sets
+one event. The watchdog is fed by the main loop's progress, never by a timer.
+"""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+
+from agent.buffer import FrameBuffer
+from agent.config import AgentConfig, DeviceConfig
+from agent.contracts import Detector, Frame, Skipped
+from agent.device.clock import boot_id, clock_synced
+from agent.device.sdnotify import Notifier
+from agent.device.vitals import read_vitals
+from agent.errors import FrameError, InputError, LitewatchError
+from agent.feeder import Feeder
+from agent.pipeline import Outcome, Pipeline
+from agent.problems import Problems
+from agent.startup import Assembly, about, assemble, state_dir
+from agent.telemetry.clock import Clock, format_utc
+from agent.telemetry.identity import new_session
+from agent.telemetry.letterhead import Letterhead
+from agent.telemetry.messages import Alarm, Health, Labels
+from agent.telemetry.no_link import NoLink
+from agent.telemetry.options import MqttOptions
+from agent.telemetry.outbox import Outbox
+from agent.telemetry.ports import Link
+from agent.telemetry.telemetry import Telemetry
+from agent.thresholds import ALPHA_FLOOR, prepare_detector
+from agent.truth import Truth
+from agent.watch import Watch, WatchSettings
+
+BUFFER_FRAMES = 8
+WAIT_S = 0.5
+"""How long the main loop waits for a frame before it looks after everything else."""
+STOP_WITHIN_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """What a run of the agent is told from outside."""
+
+    id: str
+    state: Path
+    notifier: Notifier
+    clock: Clock
+    frames: int | None = None
+    """Stop after so many frames; None: when the source ends, or never."""
+    on_outcome: Callable[[Outcome], None] | None = None
+
+
+class Service:
+    """One session of the agent, from a ready assembly to a clean stop."""
+
+    def __init__(
+        self, config: AgentConfig, assembly: Assembly, telemetry: Telemetry, session: Session
+    ) -> None:
+        self._config = config
+        self._assembly = assembly
+        self._telemetry = telemetry
+        self._session = session
+        self._stop = threading.Event()
+        self._started_ns = time.monotonic_ns()
+        self._problems = Problems(telemetry, on_change=session.notifier.status)
+        self._buffer = FrameBuffer(BUFFER_FRAMES, lossless=not config.source.live)
+        self._feeder = Feeder(
+            config.source, self._buffer, on_problem=lambda problem: self._problems.set("source", problem)
+        )
+        self._truth = _truth(config, assembly)
+        self._watch = self._make_watch()
+        self._pipeline = Pipeline(
+            session=session.id,
+            preprocess=assembly.preprocess,
+            runner=assembly.runner,
+            decoder=assembly.bundle.decoder,
+            watch=self._watch,
+            truth=self._truth,
+            sample_every=config.monitor.sample_every,
+            clock_ns=time.monotonic_ns,
+        )
+        self._skipped = 0
+        self._skipped_last = ""
+        self._detector: Detector | None = None
+        self._health_due_ns = self._started_ns
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> int:
+        """Run until the source ends, ``frames`` are done or ``stop`` is called; the exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        cv2.setNumThreads(1)
+        self._telemetry.set_preprocess(self._assembly.in_use)
+        self._telemetry.set_about(about(self._assembly, self._config))
+        self._announce()
+        threading.Thread(target=self._calibrate, name="thresholds", daemon=True).start()
+        self._feeder.start()
+        self._problems.ready()
+        self._session.notifier.ready("online")
+        try:
+            self._loop()
+        finally:
+            self._end()
+        return 0
+
+    def _loop(self) -> None:
+        limit = self._session.frames
+        while not self._stop.is_set():
+            item = self._buffer.get(WAIT_S)
+            if item is not None:
+                self._take(item)
+            elif self._buffer.ended:
+                _log.info("the source has ended")
+                return
+            self._look_after()
+            if limit is not None and self._pipeline.inferences >= limit:
+                return
+
+    def _take(self, item: Frame | Skipped) -> None:
+        if isinstance(item, Skipped):
+            self._skip(item.name, item.reason)
+            return
+        try:
+            outcome = self._pipeline.process(item)
+        except FrameError as error:
+            self._skip(item.name, "; ".join(error.problems))
+            return
+        if self._session.on_outcome:
+            self._session.on_outcome(outcome)
+
+    def _skip(self, name: str, reason: str) -> None:
+        self._skipped += 1
+        self._skipped_last = f"{name}: {reason}"
+        _log.warning("skipped %s", self._skipped_last)
+
+    def _look_after(self) -> None:
+        """Everything that is not a frame: labels, thresholds, windows, health, the watchdog."""
+        now_ns = time.monotonic_ns()
+        self._receive_all()
+        if self._detector is not None:
+            self._watch.attach(self._detector, now_ns=now_ns)
+            self._detector = None
+        self._watch.tick(now_ns)
+        if now_ns >= self._health_due_ns:
+            self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
+            self._problems.set("telemetry", "; ".join(self._telemetry.stats.problems) or None)
+            self._telemetry.emit(self._health(now_ns))
+        self._session.notifier.progress()
+
+    def _receive_all(self) -> None:
+        """Labels that have arrived. Commands are not part of this version."""
+        while not self._telemetry.inbox.empty():
+            body = self._telemetry.inbox.get().body
+            problems = self._truth.receive(body) if isinstance(body, Labels) else ["commands are not taken"]
+            for problem in problems:
+                _log.warning("refused: %s", problem)
+
+    def _announce(self) -> None:
+        """Say at start what will explain everything later: preprocessing that is not the trained one."""
+        assembly = self._assembly
+        differs = assembly.in_use.differs
+        compared = assembly.reproduction
+        if differs:
+            steps = ", ".join(differs)
+            self._problems.set("preprocess", f"a forced override differs from training in {steps}")
+            self._alarm_preprocess(differs[0], f"a forced override differs from training in {steps}")
+        elif compared.verdict == "differs" and compared.step:
+            detail = f"this machine does not reproduce step {compared.step}: {compared.detail}"
+            self._problems.set("preprocess", detail)
+            self._alarm_preprocess(compared.step, detail)
+        if not assembly.answer.right:
+            self._problems.set("model", f"golden input: {assembly.answer.detail}")
+
+    def _alarm_preprocess(self, step: str, summary: str) -> None:
+        alarm = Alarm(
+            alarm="preprocess",
+            status="raised",
+            severity="warning",
+            cause=f"preprocess:{step}",
+            summary=summary,
+            top=self._assembly.in_use.differs,
+        )
+        self._telemetry.emit(alarm, urgent=True)
+
+    def _make_watch(self) -> Watch:
+        monitor, session = self._config.monitor, self._session
+        return Watch(
+            reference=self._assembly.bundle.reference,
+            features=self._assembly.features,
+            accuracy=self._truth.report,
+            settings=WatchSettings(
+                samples=monitor.window.samples,
+                interval_s=monitor.window.interval_s,
+                false_alarms_per_month=monitor.false_alarms_per_month,
+                alpha_floor=ALPHA_FLOOR,
+            ),
+            sink=self._telemetry,
+            utc_now=lambda: format_utc(session.clock.wall()),
+            now_ns=time.monotonic_ns(),
+        )
+
+    def _calibrate(self) -> None:
+        """Runs beside the first frames."""
+        self._detector = prepare_detector(
+            self._assembly.bundle.reference,
+            samples=self._config.monitor.window.samples,
+            folder=self._session.state,
+        )
+
+    def _health(self, now_ns: int) -> Health:
+        vitals = read_vitals(self._session.state)
+        latency = self._pipeline.latency()
+        last_ns = self._pipeline.last_inference_ns
+        telemetry = self._telemetry.stats
+        outbox, frames = telemetry.outbox, self._buffer.stats
+        return Health(
+            uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
+            frames_in=frames.received,
+            frames_dropped=frames.dropped,
+            frames_skipped=self._skipped,
+            inferences=self._pipeline.inferences,
+            labels_joined=self._truth.log.joined,
+            labels_unknown=self._truth.log.unknown,
+            latency_p50_ms=latency.p50_ms,
+            latency_p95_ms=latency.p95_ms,
+            last_inference_age_s=None if last_ns is None else round((now_ns - last_ns) / 1e9, 3),
+            outbox_messages=outbox.messages,
+            outbox_bytes=outbox.bytes,
+            outbox_evicted=outbox.evicted,
+            outbox_set_aside=outbox.set_aside,
+            outbox_oldest_age_s=telemetry.oldest_age_s,
+            rss_mib=vitals.rss_mib,
+            cpu_s=vitals.cpu_s,
+            disk_free_mib=vitals.disk_free_mib,
+            soc_temperature_c=vitals.soc_temperature_c,
+            skipped_last=self._skipped_last,
+        )
+
+    def _end(self) -> None:
+        """Close what is open, hand over what has gathered, say goodbye."""
+        self._session.notifier.stopping()
+        self._feeder.close()
+        now_ns = time.monotonic_ns()
+        self._receive_all()
+        self._watch.close_window(now_ns)
+        self._telemetry.emit(self._health(now_ns))
+        self._telemetry.stop(STOP_WITHIN_S)
+        self._assembly.runner.close()
+
+
+def _truth(config: AgentConfig, assembly: Assembly) -> Truth:
+    bundle, task = assembly.bundle, assembly.bundle.manifest.task
+    return Truth(
+        task=task,
+        outputs=math.prod(assembly.runner.outputs[0].shape),
+        labels=bundle.labels,
+        reference=bundle.reference.mse if task == "regression" else bundle.reference.accuracy,
+        newest=config.monitor.labelled_frames,
+    )
+
+
+def start(
+    config: AgentConfig,
+    *,
+    environment: Mapping[str, str],
+    frames: int | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> int:
+    """Put one session together and run it; the exit code.
+
+    Raises InputError for a bad bundle or config and MachineError when this machine cannot run it;
+    what could be published about that has been.
+    """
+    state = state_dir(config, environment)
+    session = Session(
+        id=new_session(),
+        state=state,
+        notifier=Notifier(address=environment.get("NOTIFY_SOCKET")),
+        clock=Clock(wall=time.time, monotonic=time.monotonic, boot_id=boot_id(), synced=clock_synced),
+        frames=frames,
+        on_outcome=on_outcome,
+    )
+    telemetry = _telemetry(config, session, environment)
+    telemetry.start()
+    telemetry.set_state("starting")
+    try:
+        assembly = assemble(config, state=state)
+    except LitewatchError as error:
+        problems = error.problems if isinstance(error, InputError) else (str(error),)
+        telemetry.set_state("degraded", problems)
+        telemetry.stop(STOP_WITHIN_S)
+        raise
+    return Service(config, assembly, telemetry, session).run()
+
+
+def _telemetry(config: AgentConfig, session: Session, environment: Mapping[str, str]) -> Telemetry:
+    device, options = config.device, config.outbox
+    mqtt = config.mqtt or MqttOptions(host="", backoff_max_s=3600)
+    outbox = Outbox(
+        options.path or session.state / "outbox.db",
+        session=session.id,
+        max_bytes=options.max_bytes,
+        flush_interval_s=options.flush_interval_s,
+        clock=session.clock.monotonic,
+    )
+    return Telemetry(
+        letterhead=Letterhead(device=device.id, site=device.site, session=session.id, clock=session.clock),
+        outbox=outbox,
+        link=NoLink() if config.mqtt is None else _link(config.mqtt, device, environment),
+        mqtt=mqtt,
+        options=options,
+    )
+
+
+def _link(mqtt: MqttOptions, device: DeviceConfig, environment: Mapping[str, str]) -> Link:
+    # Imported here: an agent without a broker does without its library.
+    from agent.telemetry.mqtt import MqttLink
+
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    if credentials and mqtt.password_file and (Path(credentials) / mqtt.password_file).is_file():
+        # A bare name is looked up among systemd's credentials first.
+        mqtt = replace(mqtt, password_file=str(Path(credentials) / mqtt.password_file))
+    return MqttLink(mqtt, client_id=f"litewatch-{device.site}-{device.id}")

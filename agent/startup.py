@@ -1,0 +1,175 @@
+"""From a config to everything one session needs, in the order in which things can go wrong.
+
+Config and bundle are the user's (exit code 2); runtime and delegate are the machine's.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+
+import agent
+from agent import config as configs
+from agent.bundle import Bundle, load
+from agent.config import AgentConfig
+from agent.contracts import Runner
+from agent.device.vitals import cpu_model, os_name
+from agent.errors import BundleError, ConfigError, SpecError
+from agent.monitor import promise
+from agent.monitor.features import FeatureSet, Task, feature_set
+from agent.preprocess import spec as specs
+from agent.preprocess.compiled import Compiled, compile_spec
+from agent.preprocess.spec import PreprocessSpec
+from agent.preprocess.trace import Comparison
+from agent.runtime.choice import choose
+from agent.runtime.interpreter import open_runner
+from agent.selftest import Answer, answers, reproduces
+from agent.telemetry.messages import About, PreprocessInUse
+from agent.thresholds import RESAMPLES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assembly:
+    """What a session runs. ``in_use`` travels with every message."""
+
+    bundle: Bundle
+    runner: Runner
+    preprocess: Compiled
+    features: FeatureSet
+    in_use: PreprocessInUse
+    reproduction: Comparison
+    answer: Answer
+
+
+def state_dir(config: AgentConfig, environment: Mapping[str, str]) -> Path:
+    """The folder for outbox and caches, made if need be. Raises ConfigError when it cannot be."""
+    home = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    named = config.device.state_dir or environment.get("STATE_DIRECTORY")
+    path = Path(named) if named else home / "litewatch" / config.device.id
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"device.state_dir: {path} cannot be made: {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        raise ConfigError(f"device.state_dir: {path} is not writable by this user")
+    return path
+
+
+def assemble(config: AgentConfig, *, state: Path) -> Assembly:
+    """Load, verify, build and try out. Raises InputError or MachineError."""
+    options = config.model.options
+    bundle = load(Path(options.bundle), options.trusted_keys)
+    _check_promise(config, bundle)
+    spec = _override(config) or bundle.spec
+    runtime = choose(options.runtime, cache=state / "runtime.json")
+    runner = open_runner(config.model.delegate, bundle.flatbuffer, runtime=runtime, threads=options.threads)
+    trained = _compile(bundle.spec, runner, bundle.name)
+    preprocess = trained if spec is bundle.spec else _compile(spec, runner, "model.preprocess_override")
+    return Assembly(
+        bundle=bundle,
+        runner=runner,
+        preprocess=preprocess,
+        features=_features(bundle, runner),
+        in_use=PreprocessInUse(
+            fingerprint=specs.fingerprint(spec), differs=specs.differing_steps(bundle.spec, spec)
+        ),
+        reproduction=reproduces(bundle, runner.input),
+        answer=answers(bundle, trained, runner),
+    )
+
+
+def about(assembly: Assembly, config: AgentConfig) -> About:
+    """What runs here, for the ``about`` topic and the log."""
+    bundle, info, compared = assembly.bundle, assembly.runner.info, assembly.reproduction
+    manifest = bundle.manifest
+    return About(
+        agent=agent.__version__,
+        python=platform.python_version(),
+        os=os_name(),
+        machine=platform.machine(),
+        cpu=cpu_model(),
+        numpy=np.__version__,
+        opencv=cv2.__version__,
+        runtime=info.runtime,
+        runtime_version=info.version,
+        delegate=info.delegate,
+        kernels=info.kernels,
+        threads=info.threads,
+        ops_total=info.ops_total,
+        ops_delegated=info.ops_delegated,
+        bundle=bundle.name,
+        flatbuffer_sha256=hashlib.sha256(bundle.flatbuffer).hexdigest(),
+        manifest_sha256=bundle.manifest_sha256,
+        task=manifest.task,
+        preprocess_version=manifest.preprocess.version,
+        fingerprint=manifest.preprocess.fingerprint,
+        training_run=manifest.training_run,
+        signed_by=bundle.signed_by,
+        reproduction=compared.verdict,
+        reproduction_step=compared.step,
+        reproduction_detail=compared.detail,
+        reference_accuracy=bundle.reference.accuracy,
+        reference_labelled=bundle.reference.labelled,
+        config=configs.public(config),
+    )
+
+
+def _check_promise(config: AgentConfig, bundle: Bundle) -> None:
+    monitor = config.monitor
+    fps = config.source.fps
+    problems = promise.check_promise(
+        samples=monitor.window.samples,
+        calibration_rows=len(bundle.reference.calibration),
+        resamples=RESAMPLES,
+        false_alarms_per_month=monitor.false_alarms_per_month,
+        seconds_per_window=monitor.window.samples * monitor.sample_every / fps if fps else None,
+    )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _override(config: AgentConfig) -> PreprocessSpec | None:
+    override = config.model.options.preprocess_override
+    if override is None:
+        return None
+    try:
+        text = Path(override.path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"model.preprocess_override.path: {override.path} cannot be read: {error}"
+        ) from None
+    return specs.parse(text, where=f"model.preprocess_override: {Path(override.path).name}")
+
+
+def _compile(spec: PreprocessSpec, runner: Runner, where: str) -> Compiled:
+    try:
+        return compile_spec(spec, runner.input)
+    except SpecError as error:
+        raise SpecError(*(f"{where}: {problem}" for problem in error.problems)) from None
+
+
+def _features(bundle: Bundle, runner: Runner) -> FeatureSet:
+    """The features of this model, which must be those of the bundle's reference."""
+    # A decoder's kind is a task of the statistics; a kind without features would fail right here.
+    task = cast(Task, bundle.manifest.task)
+    reference = bundle.reference
+    image = specs.is_image(bundle.spec)
+    named = zip(reference.features, reference.families, strict=True)
+    made = feature_set(
+        image=image,
+        prediction=task,
+        vector=() if image else tuple(name for name, family in named if family != "output"),
+        outputs=int(np.prod(runner.outputs[0].shape)) if task == "regression" else 1,
+    )
+    if made.names != reference.features:
+        raise BundleError(
+            f"{bundle.name}: reference.json: its features are not those of this agent "
+            f"({agent.__version__}): pack the model again"
+        )
+    return made
