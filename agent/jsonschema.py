@@ -52,7 +52,7 @@ class _Writer:
 
     def __init__(self, *, closed: bool, kinds: Mapping[Any, Kinds]) -> None:
         self.defs: dict[str, Any] = {}
-        self._names: dict[type[Any], str] = {}
+        self._names: dict[tuple[type[Any], str | None], str] = {}
         self._closed = closed
         self._kinds = kinds
 
@@ -103,14 +103,14 @@ class _Writer:
         return {"anyOf": [self._value(arg) for arg in args]}
 
     def _reference(self, cls: type[Any], kind: str | None = None) -> dict[str, Any]:
-        if cls not in self._names:
+        if (cls, kind) not in self._names:
             name, number = cls.__name__, 2
             while name in self.defs:
                 name, number = f"{cls.__name__}{number}", number + 1
-            self._names[cls] = name
+            self._names[cls, kind] = name
             self.defs[name] = {}  # a class that holds itself finds its name taken
             self.defs[name] = self.object_of(cls, kind)
-        return {"$ref": f"#/$defs/{self._names[cls]}"}
+        return {"$ref": f"#/$defs/{self._names[cls, kind]}"}
 
     def _choice_of_kinds(self, choice: Kinds) -> dict[str, Any]:
         options = [self._reference(load_kind(choice.registry, name), name) for name in choice.registry]

@@ -1,0 +1,136 @@
+"""Makes a bundle of a checked plan: runs the model over the held-out inputs, records, writes."""
+
+import contextlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+
+import agent
+from agent import bundle
+from agent.bundle import Bundle, Parts
+from agent.contracts import Array, Decoder
+from agent.errors import BundleError, FrameError
+from agent.manifest import Environment
+from agent.preprocess.spec import fingerprint
+from agent.runtime.choice import Runtime
+from calibration import golden, reference_builder
+from calibration.labelled import Input
+from calibration.plan import Plan, open_kernels
+from calibration.reference_builder import Built, Subject
+from calibration.task import decoder_for, guess_values
+
+Progress: TypeAlias = Callable[[Iterable[Input], int], Iterable[Input]]
+"""Wraps the inputs (and their number) on their way through the model, to show how far it is."""
+
+
+_GUESS_INPUTS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """The bundle's bytes, and the same read back and verified. ``decoder_reason``: why its numbers
+    are decoded as they are."""
+
+    data: bytes = field(repr=False)
+    bundle: Bundle = field(repr=False)
+    built: Built = field(repr=False)
+    decoder_reason: str
+
+
+def pack(plan: Plan, *, key: str | None, progress: Progress) -> Packed:
+    """Run the model over the held-out inputs and write the bundle; ``key`` signs it.
+
+    Raises BundleError when too many inputs cannot be used.
+    """
+    decoder, reason = _decoder(plan)
+    subject = Subject(preprocess=plan.compiled, runner=plan.runner, decoder=decoder, features=plan.features)
+    built = reference_builder.build(
+        progress(plan.inputs, len(plan.inputs)),
+        total=len(plan.inputs),
+        subject=subject,
+        labels=plan.files.labels,
+        fingerprint=fingerprint(plan.files.spec),
+    )
+    reference_kernels = open_kernels(
+        plan.files.model.flatbuffer, plan.runtime, plan.request.threads, "reference"
+    )
+    recorded = golden.record(plan.inputs, spec=plan.files.spec, runner=reference_kernels)
+    reference_kernels.close()
+    parts = Parts(
+        name=plan.request.model.stem,
+        created=plan.request.created,
+        preprocess=plan.files.spec_text,
+        decoder=decoder,
+        reference=built.reference,
+        environment=_environment(plan.runtime),
+        golden=recorded,
+        labels=plan.files.labels,
+        training_run=plan.request.training_run,
+        edgetpu=plan.files.edgetpu,
+        associated=plan.files.model.associated,
+    )
+    data = bundle.write(plan.files.model.flatbuffer, parts, key=key)
+    # What was written is read as the device will read it: a bundle that cannot be never leaves.
+    made = bundle.read(data, name=plan.request.model.name)
+    return Packed(data=data, bundle=made, built=built, decoder_reason=reason)
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write ``path`` as a whole or not at all. Raises BundleError."""
+    try:
+        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115 -- renamed, not deleted
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            Path(file.name).unlink()
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _decoder(plan: Plan) -> tuple[Decoder, str]:
+    choice, outputs = plan.request.choice, plan.runner.outputs
+    found = plan.files.model.file.detection_outputs
+    if plan.task != "classification" or choice.values is not None:
+        return decoder_for(plan.task, outputs, found, choice), plan.task_reason
+    values, reason = guess_values(_some_outputs(plan), outputs[0])
+    return decoder_for(plan.task, outputs, found, choice, values), f"{plan.task_reason}; {values}: {reason}"
+
+
+def _some_outputs(plan: Plan) -> list[Array]:
+    outputs: list[Array] = []
+    reasons: list[str] = []
+    for given in golden.choose(plan.inputs)[: 4 * _GUESS_INPUTS]:
+        try:
+            outputs.append(plan.runner.run(plan.compiled(given.payload()).tensor)[0])
+        except FrameError as error:
+            reasons.append(f"{given.name}: {error}")
+        if len(outputs) == _GUESS_INPUTS:
+            break
+    if not outputs:
+        raise BundleError(f"{plan.inputs.where}: no input can be used", *reasons[:5])
+    return outputs
+
+
+def _environment(runtime: Runtime) -> Environment:
+    return Environment(
+        litewatch=agent.__version__,
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        numpy=np.__version__,
+        opencv=cv2.__version__,
+        machine=platform.machine(),
+    )

@@ -1,0 +1,291 @@
+"""A request to pack, checked: everything wrong with it is said at once, before anything is run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from agent import bundle
+from agent.contracts import Runner
+from agent.errors import BundleError, DelegateError, InputError, LabelError, SpecError
+from agent.monitor.features import FeatureSet, feature_set
+from agent.preprocess.compiled import Compiled, compile_spec
+from agent.preprocess.spec import PreprocessSpec, is_image
+from agent.preprocess.spec import parse as parse_spec
+from agent.preprocess.vectors import Select
+from agent.runtime.choice import Runtime
+from agent.runtime.cpu import Cpu
+from agent.runtime.interpreter import open_runner
+from calibration import tflite_metadata
+from calibration.labelled import Inputs, class_label, find_images, find_vectors, number_label
+from calibration.task import Choice, Task, decoder_for, guess_task, output_count
+from calibration.tflite_metadata import ModelFile
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What the user asked for. ``created`` is RFC 3339."""
+
+    model: Path
+    preprocess: Path
+    held_out: Path
+    created: str
+    labels: Path | None = None
+    choice: Choice = field(default_factory=Choice)
+    edgetpu: Path | None = None
+    training_run: str | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """The model as it lies in its file: the flatbuffer and the files it already carries."""
+
+    flatbuffer: bytes = field(repr=False)
+    associated: Mapping[str, bytes] = field(repr=False)
+    file: ModelFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """What the request's files hold. ``labels_from``: the file the labels were found in, or ""."""
+
+    model: Model
+    spec: PreprocessSpec
+    spec_text: str
+    labels: tuple[str, ...]
+    labels_from: str
+    edgetpu: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A request that was found good. ``task_reason`` says why the task was guessed so."""
+
+    request: Request
+    files: Files
+    runner: Runner
+    runtime: Runtime
+    compiled: Compiled
+    task: Task
+    task_reason: str
+    features: FeatureSet
+    inputs: Inputs
+
+
+class _Problems:
+    """Collects what is wrong while looking further."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except InputError as error:
+            self.found += error.problems
+        except DelegateError as error:
+            self.found.append(str(error))
+        return None
+
+    def error(self) -> BundleError:
+        return BundleError(*dict.fromkeys(self.found))
+
+
+def read_model(path: Path) -> Model:
+    """Raises BundleError when ``path`` is no usable .tflite."""
+    data = bundle.read_file(path)
+    flatbuffer, associated = bundle.split(data, name=path.name)
+    file = tflite_metadata.read(flatbuffer, where=path.name)
+    return Model(flatbuffer=flatbuffer, associated=associated, file=file)
+
+
+def prepare(request: Request, runtime: Runtime) -> Plan:
+    """Check the whole request. Raises BundleError with every problem found."""
+    problems = _Problems()
+    files = _read_files(request, problems)
+    runner = problems.attempt(lambda: open_kernels(files.model.flatbuffer, runtime, request.threads, "auto"))
+    if runner is None:
+        raise problems.error()
+    compiled = problems.attempt(lambda: _compile(files.spec, runner, request))
+    task, reason = problems.attempt(lambda: _task(request.choice, runner, files.model.file)) or (None, "")
+    problems.attempt(lambda: _check_labels(files, task, runner))
+    inputs = problems.attempt(lambda: _inputs(request, files, task, runner))
+    if task is None or inputs is None or compiled is None:
+        raise problems.error()
+    features = problems.attempt(lambda: _features(files.spec, inputs, task, runner))
+    if features is None or problems.found:
+        raise problems.error()
+    return Plan(
+        request=request,
+        files=files,
+        runner=runner,
+        runtime=runtime,
+        compiled=compiled,
+        task=task,
+        task_reason=reason,
+        features=features,
+        inputs=inputs,
+    )
+
+
+def open_kernels(flatbuffer: bytes, runtime: Runtime, threads: int, kernels: str) -> Runner:
+    """The model on the CPU by ``kernels``: "auto", or "reference"."""
+    delegate = Cpu(kernels="reference") if kernels == "reference" else Cpu()
+    return open_runner(delegate, flatbuffer, runtime=runtime, threads=threads)
+
+
+def _read_files(request: Request, problems: _Problems) -> Files:
+    """Raises BundleError with every problem of the files, which nothing further can be said without."""
+    model = problems.attempt(lambda: _packable(request.model))
+    text = problems.attempt(lambda: _read_text(request.preprocess)) or ""
+    spec = problems.attempt(lambda: parse_spec(text, where=str(request.preprocess))) if text else None
+    labels, labels_from = problems.attempt(lambda: find_labels(request, model)) or ((), "")
+    edgetpu = problems.attempt(lambda: _edgetpu(request, model)) if model else None
+    problems.attempt(lambda: _check_time(request.created))
+    if model is None or spec is None or problems.found:
+        raise problems.error()
+    return Files(
+        model=model, spec=spec, spec_text=text, labels=labels, labels_from=labels_from, edgetpu=edgetpu
+    )
+
+
+def _packable(path: Path) -> Model:
+    model = read_model(path)
+    if model.file.edgetpu:
+        raise BundleError(
+            f"{path}: compiled for the Edge TPU: pack the .tflite it was compiled from, and give this one "
+            "as --edgetpu"
+        )
+    return model
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not UTF-8") from None
+    if not text.strip():
+        raise SpecError(f"{path}: is empty")
+    return text
+
+
+def _check_time(created: str) -> None:
+    try:
+        made = datetime.fromisoformat(created)
+    except ValueError:
+        made = None
+    if made is None or made.tzinfo is None or "T" not in created:
+        raise BundleError(f"created: expected RFC 3339, such as 2026-01-31T12:00:00Z, got {created!r}")
+
+
+def find_labels(request: Request, model: Model | None) -> tuple[tuple[str, ...], str]:
+    """The labels and where they come from: a file, or those the model carries."""
+    if request.labels is not None:
+        try:
+            content = request.labels.read_bytes()
+        except OSError as error:
+            raise LabelError(f"{request.labels}: cannot be read: {error.strerror}") from None
+        labels = bundle.read_labels(content, where=str(request.labels))
+        if not labels:
+            raise LabelError(f"{request.labels}: is empty")
+        return labels, str(request.labels)
+    metadata = model.file.metadata if model else None
+    for name in (metadata.labels_file if metadata else None, bundle.LABELS):
+        if model and name and name in model.associated:
+            where = f"{request.model.name}: {name}"
+            return bundle.read_labels(model.associated[name], where=where), where
+    return (), ""
+
+
+def _edgetpu(request: Request, model: Model) -> bytes | None:
+    """The model's twin for the Edge TPU, which must take and give the same tensors."""
+    if request.edgetpu is None:
+        return None
+    twin = read_model(request.edgetpu)
+    if not twin.file.edgetpu:
+        raise BundleError(f"{request.edgetpu}: not compiled for the Edge TPU (no edgetpu-custom-op in it)")
+    for what, ours, theirs in (
+        ("input", model.file.inputs, twin.file.inputs),
+        ("output", model.file.outputs, twin.file.outputs),
+    ):
+        if [(t.shape, t.dtype) for t in ours] != [(t.shape, t.dtype) for t in theirs]:
+            raise BundleError(f"{request.edgetpu}: its {what} tensors are not those of {request.model.name}")
+    return twin.flatbuffer
+
+
+def _compile(spec: PreprocessSpec, runner: Runner, request: Request) -> Compiled:
+    try:
+        return compile_spec(spec, runner.input)
+    except SpecError as error:
+        raise SpecError(*(f"{request.preprocess}: {problem}" for problem in error.problems)) from None
+
+
+def _task(choice: Choice, runner: Runner, file: ModelFile) -> tuple[Task, str]:
+    """The task and its ground; the outputs must suit it."""
+    if choice.task is not None:
+        task, reason = choice.task, "as given"
+    else:
+        task, reason = guess_task(runner.outputs, file.detection_outputs)
+    decoder_for(task, runner.outputs, file.detection_outputs, choice)
+    return task, reason
+
+
+def _check_labels(files: Files, task: Task | None, runner: Runner) -> None:
+    """Detection models count their label maps in their own ways; nothing can be said of those."""
+    if not files.labels or task in (None, "detection"):
+        return
+    source, lines = files.labels_from, len(files.labels)
+    if task == "regression":
+        raise LabelError(f"{source}: a regression has no labels file (or say --task classification)")
+    outputs = output_count(runner.outputs)
+    if lines != outputs:
+        hint = " (is the background class missing from the labels?)" if outputs - lines == 1 else ""
+        raise LabelError(f"{source}: {lines} lines, the model has {outputs} outputs{hint}")
+
+
+def _inputs(request: Request, files: Files, task: Task | None, runner: Runner) -> Inputs:
+    if not request.held_out.exists():
+        raise LabelError(f"{request.held_out}: no such file or folder")
+    read_label = None
+    if task == "classification":
+        read_label = class_label(files.labels, output_count(runner.outputs))
+    elif task == "regression" and output_count(runner.outputs) == 1:
+        read_label = number_label
+    if is_image(files.spec):
+        return find_images(request.held_out, read_label)
+    if request.held_out.is_dir():
+        raise LabelError(
+            f"{request.held_out}: a folder, but {request.preprocess} prepares vectors: give a CSV"
+        )
+    return find_vectors(request.held_out, read_label)
+
+
+def _features(spec: PreprocessSpec, inputs: Inputs, task: Task, runner: Runner) -> FeatureSet:
+    return feature_set(
+        image=is_image(spec),
+        prediction=task,
+        vector=_element_names(spec, inputs),
+        outputs=output_count(runner.outputs),
+    )
+
+
+def _element_names(spec: PreprocessSpec, inputs: Inputs) -> tuple[str, ...]:
+    """What the vector's elements are called after the spec's selections."""
+    names = inputs.columns
+    for step in spec.steps:
+        if not isinstance(step, Select):
+            continue
+        if step.columns and step.columns != names:
+            raise SpecError(
+                f"{inputs.where}: its columns are not those of select.columns ({', '.join(names)})"
+            )
+        if max(step.positions) >= len(names):
+            raise SpecError(f"{inputs.where}: select wants element {max(step.positions)} of {len(names)}")
+        names = tuple(names[position] for position in step.positions)
+    return names

@@ -1,0 +1,111 @@
+"""Small bundles for tests: a tiny model, seeded random images, packed as a user would pack them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tiny
+
+from agent.bundle import Bundle
+from agent.contracts import Array, Payload, TensorSpec
+from agent.preprocess.compiled import compile_spec
+from agent.runtime.choice import choose
+from calibration import packing
+from calibration.packing import Packed
+from calibration.plan import Request, prepare
+
+CREATED = "2026-01-02T03:04:05Z"
+LABELS = ("background", "red", "green", "blue")
+IMAGE_SPEC = """\
+version: "7"
+steps:
+- decode: {exif: ignore}
+- resize: {width: 8, height: 8, method: linear_exact, aspect: stretch}
+- color: {order: rgb}
+- cast: {mode: raw, rounding: half_away, layout: nhwc}
+"""
+VECTOR_SPEC = """\
+version: "3"
+steps:
+- select: {names: [x], columns: [x]}
+- cast: {mode: quantize, rounding: half_away}
+"""
+
+
+def write_images(folder: Path, count: int, *, seed: int = 1, size: int = 12) -> Path:
+    """``count`` noisy PNGs, each red, green or blue, and ``labels.csv`` beside them with the colour's
+    output index of ``tiny.CLASSIFIER``; returns the CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        colour = int(rng.integers(3))
+        image = rng.integers(0, 90, (size, size, 3))
+        image[..., colour] += int(rng.integers(60, 160))
+        name = f"{number:05d}.png"
+        cv2.imwrite(str(folder / name), image[..., ::-1].astype(np.uint8))
+        rows.append((name, colour + 1))
+    return _write_csv(folder / "labels.csv", ("file", "label"), rows)
+
+
+def write_vectors(path: Path, count: int, *, seed: int = 1) -> Path:
+    """``count`` readings ``x`` from N(5, 2) and the label ``2x + 1`` of ``tiny.LINEAR`` plus noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(5, 2, count)
+    y = 2 * x + 1 + rng.normal(0, 0.5, count)
+    return _write_csv(
+        path, ("x", "label"), [(repr(float(a)), repr(float(b))) for a, b in zip(x, y, strict=True)]
+    )
+
+
+def pack_images(folder: Path, *, count: int = 200, key: str | None = None, **request: Any) -> Packed:
+    """``tiny.CLASSIFIER`` with its preprocessing, labels and ``count`` held-out images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, spec, labels = folder / "model.tflite", folder / "preprocess.yaml", folder / "labels.txt"
+    model.write_bytes(request.pop("model_bytes", tiny.CLASSIFIER))
+    spec.write_text(request.pop("spec", IMAGE_SPEC))
+    labels.write_text("\n".join(LABELS) + "\n")
+    held_out = request.pop("held_out", None) or write_images(folder / "held_out", count)
+    request = {"labels": labels, "created": CREATED, **request}
+    return _pack(Request(model=model, preprocess=spec, held_out=held_out, **request), key)
+
+
+def pack_vectors(folder: Path, *, count: int = 200, key: str | None = None, **request: Any) -> Packed:
+    """``tiny.LINEAR``, a regression of one reading, with ``count`` held-out rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, spec = folder / "model.tflite", folder / "preprocess.yaml"
+    model.write_bytes(tiny.LINEAR)
+    spec.write_text(VECTOR_SPEC)
+    held_out = write_vectors(folder / "held_out.csv", count)
+    request = {"created": CREATED, **request}
+    return _pack(Request(model=model, preprocess=spec, held_out=held_out, **request), key)
+
+
+def make_bundle(
+    folder: Path, *, name: str = "bundle.tflite", count: int = 200, vectors: bool = False, **request: Any
+) -> Path:
+    """A bundle file in ``folder`` (made in well under 2 s): ``tiny.CLASSIFIER`` over images, or with
+    ``vectors`` ``tiny.LINEAR`` over readings. ``count`` held-out inputs; half become calibration rows."""
+    pack = pack_vectors if vectors else pack_images
+    path = folder / name
+    path.write_bytes(pack(folder / f"{name}.parts", count=count, **request).data)
+    return path
+
+
+def _pack(request: Request, key: str | None) -> Packed:
+    plan = prepare(request, choose("auto", cache=None))
+    return packing.pack(plan, key=key, progress=lambda inputs, _: inputs)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def prepared(bundle: Bundle, tensor: TensorSpec, payload: Payload) -> Array:
+    """What the bundle's preprocessing makes of ``payload`` for an input ``tensor``."""
+    return compile_spec(bundle.spec, tensor)(payload).tensor

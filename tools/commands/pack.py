@@ -1,0 +1,247 @@
+"""``litewatch pack``: from a .tflite, its preprocessing and held-out inputs to a bundle."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from agent import signature
+from agent.errors import BundleError
+from agent.monitor.accuracy import wilson
+from agent.runtime.choice import choose
+from calibration import packing
+from calibration.packing import Packed
+from calibration.plan import Request, prepare, read_model
+from calibration.suggestion import suggest
+from calibration.task import Choice, Task, Values
+from tools.console import emit_json, progress, say
+from tools.paths import runtime_cache
+from tools.plain_table import plain_table
+
+DEFAULT_WINDOW = 250
+"""``monitor.window.samples``; a window may hold a quarter of the calibration rows."""
+ROWS_PER_SAMPLE = 4
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  litewatch pack model.tflite --write-preprocess preprocess.yaml\n"
+    "  litewatch pack model.tflite --preprocess preprocess.yaml --labels labels.txt \\\n"
+    "      --reference held_out/ -o bundle.tflite\n"
+    "  litewatch pack --new-key signing.pem"
+)
+@click.argument("model", type=_PATH, required=False)
+@click.option("--preprocess", type=_PATH, help="The preprocessing the model was trained with (YAML).")
+@click.option("--labels", type=_PATH, help="One line per output; default: the labels the model carries.")
+@click.option(
+    "--reference",
+    type=_PATH,
+    help="Held-out inputs the model was not fitted on: CSV file,label; a folder per label; a folder.",
+)
+@click.option("-o", "--output", type=_PATH, help="The bundle to write.")
+@click.option(
+    "--task", type=click.Choice(get_args(Task)), help="What the model does; default: by its outputs."
+)
+@click.option("--values", type=click.Choice(get_args(Values)), help="What a classifier's outputs are.")
+@click.option("--unit", default="", help="Unit of a regression's values.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of detections."
+)
+@click.option("--edgetpu", type=_PATH, help="The same model compiled for the Edge TPU.")
+@click.option("--training-run", help="Id of the training run, carried in every message.")
+@click.option("--created", help="RFC 3339; default: $SOURCE_DATE_EPOCH, or now.")
+@click.option("--threads", type=click.IntRange(1), default=os.cpu_count() or 1, help="For running the model.")
+@click.option("--sign", type=_PATH, help="Sign with this Ed25519 private key.")
+@click.option("--new-key", type=_PATH, help="Make a private key, print its public half, and stop.")
+@click.option("--write-preprocess", type=_PATH, help="Write a spec to start from, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def pack(
+    model: Path | None,
+    preprocess: Path | None,
+    labels: Path | None,
+    reference: Path | None,
+    output: Path | None,
+    task: Task | None,
+    values: Values | None,
+    unit: str,
+    threshold: float,
+    edgetpu: Path | None,
+    training_run: str | None,
+    created: str | None,
+    threads: int,
+    sign: Path | None,
+    new_key: Path | None,
+    write_preprocess: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a bundle: the model with its preprocessing, labels and reference inside."""
+    if new_key is not None:
+        click.echo(_make_key(new_key))
+        return
+    if model is None:
+        raise click.UsageError("name a .tflite model")
+    if write_preprocess is not None:
+        _write_suggestion(model, write_preprocess)
+        return
+    if preprocess is None or reference is None or output is None:
+        raise click.UsageError(_missing(model, preprocess, reference, output))
+    if output.exists() and output.samefile(model):
+        raise click.UsageError("--output is the model itself")
+    request = Request(
+        model=model,
+        preprocess=preprocess,
+        held_out=reference,
+        created=created or _now(),
+        labels=labels,
+        choice=Choice(task=task, values=values, unit=unit, threshold=threshold),
+        edgetpu=edgetpu,
+        training_run=training_run,
+        threads=threads,
+    )
+    key = _read_key(sign) if sign is not None else None
+    plan = prepare(request, choose("auto", cache=runtime_cache()))
+    label = f"{len(plan.inputs)} held-out inputs"
+    packed = packing.pack(
+        plan, key=key, progress=lambda inputs, total: progress(inputs, total=total, label=label)
+    )
+    packing.save(output, packed.data)
+    summary = summarise(packed, output, plan.files.labels_from)
+    if as_json:
+        emit_json(summary)
+    else:
+        _show(summary)
+    for warning in summary["warnings"]:
+        say(f"warning: {warning}")
+
+
+def summarise(packed: Packed, output: Path, labels_from: str) -> dict[str, Any]:
+    """What was packed, in plain values."""
+    made, built = packed.bundle, packed.built
+    reference = built.reference
+    low, high = wilson(built.correct, built.labelled) if built.correct is not None else (None, None)
+    rows = len(reference.calibration)
+    return {
+        "bundle": str(output),
+        "bytes": len(packed.data),
+        "manifest_sha256": made.manifest_sha256,
+        "task": made.manifest.task,
+        "decoder_reason": packed.decoder_reason,
+        "labels": len(made.labels),
+        "labels_from": labels_from,
+        "preprocess": made.spec.version,
+        "fingerprint": made.manifest.preprocess.fingerprint,
+        "inputs": built.used,
+        "skipped": list(built.skipped),
+        "labelled": built.labelled,
+        "accuracy": reference.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "mse": reference.mse,
+        "profile_rows": reference.profile.n,
+        "calibration_rows": rows,
+        "largest_window": rows // ROWS_PER_SAMPLE,
+        "golden": len(made.golden),
+        "signed_by": made.signature,
+        "created": made.manifest.created,
+        "warnings": _warnings(packed),
+    }
+
+
+def _warnings(packed: Packed) -> list[str]:
+    made, built = packed.bundle, packed.built
+    found = []
+    if built.skipped:
+        found.append(f"{len(built.skipped)} inputs were skipped, the first: {built.skipped[0]}")
+    rows = len(built.reference.calibration)
+    if rows < DEFAULT_WINDOW * ROWS_PER_SAMPLE:
+        found.append(
+            f"{rows} calibration rows carry windows of at most {rows // ROWS_PER_SAMPLE} samples: set "
+            f"monitor.window.samples to that, or give about {2 * DEFAULT_WINDOW * ROWS_PER_SAMPLE:,} "
+            f"held-out inputs for the default of {DEFAULT_WINDOW}"
+        )
+    if not built.labelled and made.manifest.task != "detection":
+        found.append("the held-out inputs have no labels: the accuracy to compare a device with is unknown")
+    chance = 1 / max(len(made.golden[0].outputs[0].reshape(-1)), 1) if made.golden else 0.0
+    accuracy = built.reference.accuracy
+    if accuracy is not None and built.labelled >= 20 and accuracy < max(1.5 * chance, 0.05):
+        found.append(
+            f"held-out accuracy is {accuracy:.1%}, hardly better than guessing: are the labels output "
+            "indices of this model (a background class at 0?), and is the preprocessing that of training?"
+        )
+    return found
+
+
+def _show(summary: dict[str, Any]) -> None:
+    labelled = f"on {summary['labelled']} labelled inputs"
+    if summary["accuracy"] is not None:
+        interval = f"{summary['accuracy_low']:.1%} … {summary['accuracy_high']:.1%}"
+        quality = [("held-out accuracy", f"{summary['accuracy']:.1%} ({interval}, 90 %) {labelled}")]
+    elif summary["mse"] is not None:
+        quality = [("held-out MSE", f"{summary['mse']:.6g} {labelled}")]
+    else:
+        quality = []
+    rows = f"{summary['profile_rows']} profile, {summary['calibration_rows']} calibration"
+    plain_table(
+        f"{summary['bundle']} ({summary['bytes'] / 2**20:.2f} MiB)",
+        [
+            ("task", f"{summary['task']} ({summary['decoder_reason']})"),
+            ("labels", f"{summary['labels']} from {summary['labels_from']}" if summary["labels"] else "none"),
+            ("preprocess", f"{summary['preprocess']} ({summary['fingerprint'][:12]}…)"),
+            ("held-out inputs", f"{summary['inputs']} used, {len(summary['skipped'])} skipped"),
+            *quality,
+            ("reference rows", f"{rows}; largest window {summary['largest_window']}"),
+            ("packed vectors", str(summary["golden"])),
+            ("signed by", summary["signed_by"] or "nobody"),
+        ],
+    )
+
+
+def _missing(model: Path, preprocess: Path | None, reference: Path | None, output: Path | None) -> str:
+    options = {"--preprocess": preprocess, "--reference": reference, "--output": output}
+    missing = ", ".join(option for option, value in options.items() if value is None)
+    hint = (
+        f"\nA bundle carries the preprocessing of training; a spec to start from is written by\n"
+        f"  litewatch pack {model} --write-preprocess preprocess.yaml"
+    )
+    return f"missing {missing}{hint if preprocess is None else ''}"
+
+
+def _write_suggestion(model: Path, path: Path) -> None:
+    text = suggest(read_model(model).file)
+    if path.exists():
+        raise BundleError(f"{path}: exists already")
+    packing.save(path, text.encode())
+    say(f"written: {path}; check it against the training code")
+
+
+def _make_key(path: Path) -> str:
+    """Write a new private key, readable by its owner alone; returns the public key."""
+    private = signature.new_private_key()
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(private)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
+    return signature.public_key(private, where=str(path))
+
+
+def _read_key(path: Path) -> str:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not text')}") from None
+    signature.public_key(text, where=str(path))  # An unusable key is said before the long run.
+    return text
+
+
+def _now() -> str:
+    """``$SOURCE_DATE_EPOCH`` (reproducible builds) or the clock, in UTC."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise BundleError(f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {epoch!r}") from None
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
