@@ -5,10 +5,14 @@ Rich is imported only when a terminal (or a table) asks for it.
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 T = TypeVar("T")
 
@@ -26,15 +30,35 @@ def say(message: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; cells may carry rich markup such as ``[red]…[/red]``."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(drawn_table(title, columns, rows))
+
+
+def drawn_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """The table that ``table`` prints, for a display that is drawn again and again."""
+    from rich.table import Table
+
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         drawn.add_column(column)
     for row in rows:
         drawn.add_row(*row)
-    console.print(drawn)
+    return drawn
+
+
+@contextmanager
+def live(draw: Callable[[], "Table"]) -> Iterator[Callable[[], None]]:
+    """Show ``draw()`` in place on standard error; the function given draws it anew. Silent when
+    standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(draw(), console=Console(stderr=True), auto_refresh=False, transient=True) as display:
+        yield lambda: display.update(draw(), refresh=True)
 
 
 def progress(items: Iterable[T], *, total: int | None, label: str) -> Iterator[T]:
