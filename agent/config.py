@@ -94,7 +94,7 @@ class MonitorConfig:
     def problems(self) -> list[str]:
         found = _at_least(
             sample_every=(self.sample_every, 1),
-            window__samples=(self.window.samples, 10),
+            window__samples=(self.window.samples, 20),
             window__interval_s=(self.window.interval_s, 0.1),
             labelled_frames=(self.labelled_frames, 1),
         )

@@ -10,35 +10,39 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
 from agent.buffer import FrameBuffer
 from agent.config import AgentConfig, DeviceConfig
-from agent.contracts import Detector, Frame, Skipped
+from agent.contracts import Frame, Skipped
 from agent.device.clock import boot_id, clock_synced
 from agent.device.sdnotify import Notifier
 from agent.device.vitals import read_vitals
 from agent.errors import FrameError, InputError, LitewatchError
 from agent.feeder import Feeder
+from agent.later import Later
 from agent.pipeline import Outcome, Pipeline
+from agent.preprocess.trace import Comparison
 from agent.problems import Problems
+from agent.selftest import reproduces
 from agent.startup import Assembly, about, assemble, state_dir
 from agent.telemetry.clock import Clock, format_utc
 from agent.telemetry.identity import new_session
-from agent.telemetry.letterhead import Letterhead
 from agent.telemetry.messages import Alarm, Health, Labels
-from agent.telemetry.no_link import NoLink
 from agent.telemetry.options import MqttOptions
-from agent.telemetry.outbox import Outbox
 from agent.telemetry.ports import Link
-from agent.telemetry.telemetry import Telemetry
 from agent.thresholds import ALPHA_FLOOR, prepare_detector
 from agent.truth import Truth
 from agent.watch import Watch, WatchSettings
+
+if TYPE_CHECKING:
+    from agent.telemetry.telemetry import Telemetry
 
 BUFFER_FRAMES = 8
 WAIT_S = 0.5
@@ -65,7 +69,7 @@ class Service:
     """One session of the agent, from a ready assembly to a clean stop."""
 
     def __init__(
-        self, config: AgentConfig, assembly: Assembly, telemetry: Telemetry, session: Session
+        self, config: AgentConfig, assembly: Assembly, telemetry: "Telemetry", session: Session
     ) -> None:
         self._config = config
         self._assembly = assembly
@@ -92,7 +96,7 @@ class Service:
         )
         self._skipped = 0
         self._skipped_last = ""
-        self._detector: Detector | None = None
+        self._examined: deque[Callable[[int], None]] = deque()
         self._health_due_ns = self._started_ns
 
     def stop(self) -> None:
@@ -104,9 +108,8 @@ class Service:
         signal.signal(signal.SIGINT, lambda *_: self.stop())
         cv2.setNumThreads(1)
         self._telemetry.set_preprocess(self._assembly.in_use)
-        self._telemetry.set_about(about(self._assembly, self._config))
-        self._announce()
-        threading.Thread(target=self._calibrate, name="thresholds", daemon=True).start()
+        self._announce_override()
+        threading.Thread(target=self._examine, name="examination", daemon=True).start()
         self._feeder.start()
         self._problems.ready()
         self._session.notifier.ready("online")
@@ -150,9 +153,8 @@ class Service:
         """Everything that is not a frame: labels, thresholds, windows, health, the watchdog."""
         now_ns = time.monotonic_ns()
         self._receive_all()
-        if self._detector is not None:
-            self._watch.attach(self._detector, now_ns=now_ns)
-            self._detector = None
+        while self._examined:
+            self._examined.popleft()(now_ns)
         self._watch.tick(now_ns)
         if now_ns >= self._health_due_ns:
             self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
@@ -168,21 +170,33 @@ class Service:
             for problem in problems:
                 _log.warning("refused: %s", problem)
 
-    def _announce(self) -> None:
-        """Say at start what will explain everything later: preprocessing that is not the trained one."""
-        assembly = self._assembly
-        differs = assembly.in_use.differs
-        compared = assembly.reproduction
+    def _announce_override(self) -> None:
+        """Say at start what will explain everything later."""
+        differs = self._assembly.in_use.differs
         if differs:
-            steps = ", ".join(differs)
-            self._problems.set("preprocess", f"a forced override differs from training in {steps}")
-            self._alarm_preprocess(differs[0], f"a forced override differs from training in {steps}")
-        elif compared.verdict == "differs" and compared.step:
-            detail = f"this machine does not reproduce step {compared.step}: {compared.detail}"
-            self._problems.set("preprocess", detail)
-            self._alarm_preprocess(compared.step, detail)
-        if not assembly.answer.right:
-            self._problems.set("model", f"golden input: {assembly.answer.detail}")
+            summary = f"a forced override differs from training in {', '.join(differs)}"
+            self._problems.set("preprocess", summary)
+            self._alarm_preprocess(differs[0], summary)
+        if not self._assembly.answer.right:
+            self._problems.set("model", f"golden input: {self._assembly.answer.detail}")
+
+    def _examine(self) -> None:
+        """On a thread beside the first frames: compare preprocessing, then learn thresholds. The
+        main loop takes what comes out."""
+        assembly = self._assembly
+        compared = reproduces(assembly.bundle, assembly.runner.input)
+        self._examined.append(lambda _: self._announce_reproduction(compared))
+        detector = prepare_detector(
+            assembly.bundle.reference, samples=self._config.monitor.window.samples, folder=self._session.state
+        )
+        self._examined.append(lambda now_ns: self._watch.attach(detector, now_ns=now_ns))
+
+    def _announce_reproduction(self, compared: Comparison) -> None:
+        self._telemetry.set_about(about(self._assembly, self._config, compared))
+        if compared.verdict == "differs" and compared.step and not self._assembly.in_use.differs:
+            summary = f"this machine does not reproduce step {compared.step}: {compared.detail}"
+            self._problems.set("preprocess", summary)
+            self._alarm_preprocess(compared.step, summary)
 
     def _alarm_preprocess(self, step: str, summary: str) -> None:
         alarm = Alarm(
@@ -210,14 +224,6 @@ class Service:
             sink=self._telemetry,
             utc_now=lambda: format_utc(session.clock.wall()),
             now_ns=time.monotonic_ns(),
-        )
-
-    def _calibrate(self) -> None:
-        """Runs beside the first frames."""
-        self._detector = prepare_detector(
-            self._assembly.bundle.reference,
-            samples=self._config.monitor.window.samples,
-            folder=self._session.state,
         )
 
     def _health(self, now_ns: int) -> Health:
@@ -293,20 +299,26 @@ def start(
         frames=frames,
         on_outcome=on_outcome,
     )
-    telemetry = _telemetry(config, session, environment)
-    telemetry.start()
-    telemetry.set_state("starting")
+    # Telemetry is put together on a second thread while the model loads: half of the latter is C.
+    opened = Later(lambda: _open_telemetry(config, session, environment))
     try:
         assembly = assemble(config, state=state)
     except LitewatchError as error:
+        telemetry = opened.result()
         problems = error.problems if isinstance(error, InputError) else (str(error),)
         telemetry.set_state("degraded", problems)
         telemetry.stop(STOP_WITHIN_S)
         raise
-    return Service(config, assembly, telemetry, session).run()
+    return Service(config, assembly, opened.result(), session).run()
 
 
-def _telemetry(config: AgentConfig, session: Session, environment: Mapping[str, str]) -> Telemetry:
+def _open_telemetry(config: AgentConfig, session: Session, environment: Mapping[str, str]) -> "Telemetry":
+    # Imported here, on the thread that opens it.
+    from agent.telemetry.letterhead import Letterhead
+    from agent.telemetry.no_link import NoLink
+    from agent.telemetry.outbox import Outbox
+    from agent.telemetry.telemetry import Telemetry
+
     device, options = config.device, config.outbox
     mqtt = config.mqtt or MqttOptions(host="", backoff_max_s=3600)
     outbox = Outbox(
@@ -316,13 +328,16 @@ def _telemetry(config: AgentConfig, session: Session, environment: Mapping[str, 
         flush_interval_s=options.flush_interval_s,
         clock=session.clock.monotonic,
     )
-    return Telemetry(
+    telemetry = Telemetry(
         letterhead=Letterhead(device=device.id, site=device.site, session=session.id, clock=session.clock),
         outbox=outbox,
         link=NoLink() if config.mqtt is None else _link(config.mqtt, device, environment),
         mqtt=mqtt,
         options=options,
     )
+    telemetry.start()
+    telemetry.set_state("starting")
+    return telemetry
 
 
 def _link(mqtt: MqttOptions, device: DeviceConfig, environment: Mapping[str, str]) -> Link:

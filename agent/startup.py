@@ -3,7 +3,6 @@
 Config and bundle are the user's (exit code 2); runtime and delegate are the machine's.
 """
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import Comparison
 from agent.runtime.choice import choose
 from agent.runtime.interpreter import open_runner
-from agent.selftest import Answer, answers, reproduces
+from agent.selftest import Answer, answers
 from agent.telemetry.messages import About, PreprocessInUse
 from agent.thresholds import RESAMPLES
 
@@ -43,7 +42,6 @@ class Assembly:
     preprocess: Compiled
     features: FeatureSet
     in_use: PreprocessInUse
-    reproduction: Comparison
     answer: Answer
 
 
@@ -79,15 +77,13 @@ def assemble(config: AgentConfig, *, state: Path) -> Assembly:
         in_use=PreprocessInUse(
             fingerprint=specs.fingerprint(spec), differs=specs.differing_steps(bundle.spec, spec)
         ),
-        reproduction=reproduces(bundle, runner.input),
         answer=answers(bundle, trained, runner),
     )
 
 
-def about(assembly: Assembly, config: AgentConfig) -> About:
-    """What runs here, for the ``about`` topic and the log."""
-    bundle, info, compared = assembly.bundle, assembly.runner.info, assembly.reproduction
-    manifest = bundle.manifest
+def about(assembly: Assembly, config: AgentConfig, compared: Comparison) -> About:
+    """What runs here, for the ``about`` topic; ``compared`` says whether it prepares as trained."""
+    bundle, info, manifest = assembly.bundle, assembly.runner.info, assembly.bundle.manifest
     return About(
         agent=agent.__version__,
         python=platform.python_version(),
@@ -104,7 +100,7 @@ def about(assembly: Assembly, config: AgentConfig) -> About:
         ops_total=info.ops_total,
         ops_delegated=info.ops_delegated,
         bundle=bundle.name,
-        flatbuffer_sha256=hashlib.sha256(bundle.flatbuffer).hexdigest(),
+        flatbuffer_sha256=manifest.flatbuffer.sha256,
         manifest_sha256=bundle.manifest_sha256,
         task=manifest.task,
         preprocess_version=manifest.preprocess.version,

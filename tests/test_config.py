@@ -71,7 +71,7 @@ def test_values_out_of_range() -> None:
     )
     found = problems(text)
     assert "agent.yaml: model.threads: must be at least 1, got 0" in found
-    assert "agent.yaml: monitor.window.samples: must be at least 10, got 3" in found
+    assert "agent.yaml: monitor.window.samples: must be at least 20, got 3" in found
     assert "agent.yaml: monitor.false_alarms_per_month: must be more than 0" in found
     assert "agent.yaml: mqtt.port: expected 1 to 65535, got 99999" in found
     assert any(line.startswith("agent.yaml: device.id: ") for line in found)

@@ -25,7 +25,7 @@ F3 = (
     "agent.telemetry.send_window",
     "agent.telemetry.telemetry",
 )
-F4 = ("agent.service", "agent.selftest", "agent.startup", "agent.thresholds", "agent.feeder")
+F4 = ("agent.service", "agent.selftest", "agent.startup", "agent.thresholds", "agent.feeder", "agent.later")
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages")
 
 

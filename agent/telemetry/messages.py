@@ -129,11 +129,12 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """From labels, over the newest ``n`` labelled frames; 90 % Wilson interval.
+    """From labels, over the newest ``n`` labelled frames; ``low`` to ``high`` is a 90 % interval.
 
-    For classification ``accuracy`` with ``low`` and ``high``, ``ece`` and ``confusion`` (rows:
-    [true, predicted, count]); for regression ``mae`` and ``mse``. ``reference`` is the
-    same figure (accuracy, or MSE) on the held-out inputs of the bundle.
+    For classification ``accuracy`` (its interval is Wilson's), ``ece`` and ``confusion`` (rows:
+    [true, predicted, count]); for regression ``mae`` and ``mse`` (its interval by the central
+    limit theorem). ``reference`` is the same figure (accuracy, or MSE) on the held-out inputs of
+    the bundle.
     """
 
     n: int

@@ -1,0 +1,161 @@
+"""What goes out over a standing connection and what the answers mean. Runs in one thread.
+
+``confirm: collector``: only the collector's ack removes a message; the broker's word is counted.
+``confirm: broker``: the broker's word removes it, unless nobody subscribes or it was refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.telemetry.letterhead import Letterhead
+from agent.telemetry.messages import Ack
+from agent.telemetry.ports import Answered, Link, Outbox, Publication, Stored
+from agent.telemetry.send_window import Ask, SendWindow
+
+
+@dataclass(kw_only=True, slots=True)
+class Counters:
+    """Since the session began."""
+
+    connections: int = 0
+    sent: int = 0
+    """Publications of stored messages, repetitions included."""
+    acknowledged: int = 0
+    """Messages the collector confirmed."""
+    unheard: int = 0
+    """Publications the broker took although nobody subscribes."""
+    refused: int = 0
+    """Publications the broker refused."""
+    inbound_refused: int = 0
+    """Messages to this device that were malformed, retained or did not fit."""
+    inbound_dropped: int = 0
+    """Messages to this device for which the inbox had no room."""
+
+
+class Sender:
+    """``problems`` is replaced, never changed, so other threads may read it."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        link: Link,
+        letterhead: Letterhead,
+        confirm: Literal["collector", "broker"],
+        ack_timeout_s: float,
+        counters: Counters,
+    ) -> None:
+        self.problems: tuple[str, ...] = ()
+        self.answered_at = letterhead.clock.monotonic()
+        self._outbox = outbox
+        self._link = link
+        self._letterhead = letterhead
+        self._confirm = confirm
+        self._counters = counters
+        self._window = SendWindow(confirm=confirm, timeout_s=ack_timeout_s)
+        self._now = letterhead.clock.monotonic
+        self._in_flight_limit = 1
+        self._epoch = outbox.epoch
+        self._kinds: dict[int, str] = {}
+        self._direct: set[int] = set()
+        self._refusals: dict[str, str] = {}
+        self._sent_seq = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Publications the broker has not answered."""
+        return len(self._direct) + self._window.in_flight
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the broker takes another publication now."""
+        return self.in_flight < self._in_flight_limit
+
+    @property
+    def unconfirmed(self) -> int:
+        """Stored messages sent and not yet removed."""
+        return self._window.unconfirmed
+
+    @property
+    def deadline(self) -> float | None:
+        """When confirmation will be overdue."""
+        return self._window.deadline()
+
+    def begin(self, in_flight: int) -> None:
+        """A new connection stands: everything unconfirmed is to be sent again."""
+        self._in_flight_limit = in_flight
+        self._kinds.clear()
+        self._direct.clear()
+        self._begin_window()
+
+    def publish(self, publication: Publication, kind: str) -> None:
+        """Send a message that is not in the outbox. Raises LinkError."""
+        token = self._link.publish(publication)
+        self._direct.add(token)
+        self._kinds[token] = kind
+
+    def publish_stored(self) -> None:
+        """Send what the outbox holds, as far as the broker and the window allow. Raises LinkError."""
+        self._window.expire(self._now())
+        if self._epoch != self._outbox.epoch:
+            self._begin_window()
+        while (ask := self._window.ask(len(self._direct))) is not None:
+            rows = self._outbox.peek(ask.after_id, ask.limit)
+            if not rows and not ask.again:
+                return
+            floors = {session: self._outbox.floor(session) for session in {row.session for row in rows}}
+            self._send(rows, ask, floors)
+
+    def answered(self, event: Answered) -> None:
+        """The broker's word on one publication."""
+        self.answered_at = self._now()
+        self._direct.discard(event.token)
+        kind = self._kinds.pop(event.token, None)
+        self._counters.unheard += event.outcome == "unheard"
+        self._counters.refused += event.outcome == "refused"
+        removed = self._window.answered(event.token, event.outcome)
+        if removed is not None:
+            self._outbox.delete([removed])
+        if kind is not None:
+            self._judge(kind, event)
+
+    def acknowledged(self, ack: Ack) -> bool:
+        """The collector's word; False when it speaks of messages that were never sent."""
+        own = ack.acked_session == self._outbox.session
+        if own and ack.upto > self._sent_seq:
+            return False
+        removed = self._outbox.acknowledge(ack.acked_session, ack.upto)
+        self._counters.acknowledged += removed
+        self._window.acknowledged(ack.acked_session, ack.upto, removed=removed, now=self._now())
+        floor = self._outbox.floor(ack.acked_session)
+        if floor > ack.upto + 1:  # what lies between was evicted; the collector must learn it
+            self._window.send_again(ack.acked_session, floor)
+        return True
+
+    def _begin_window(self) -> None:
+        self._epoch = self._outbox.epoch
+        self._window.begin(newest=self._outbox.last_id, in_flight=self._in_flight_limit)
+
+    def _send(self, rows: Sequence[Stored], ask: Ask, floors: Mapping[str, int]) -> None:
+        for row in rows:
+            if self._window.passes(row, ask):
+                continue
+            token = self._link.publish(self._letterhead.stored(row, floor=floors[row.session]))
+            self._kinds[token] = row.kind
+            self._window.sent(row, token, ask, self._now())
+            self._counters.sent += 1
+            if row.session == self._outbox.session:
+                self._sent_seq = max(self._sent_seq, row.seq)
+
+    def _judge(self, kind: str, event: Answered) -> None:
+        topic = self._letterhead.topic(kind)
+        before = self._refusals.get(kind)
+        if event.outcome == "refused":
+            self._refusals[kind] = f"the broker refuses {topic}: {event.reason}; its messages wait"
+        elif event.outcome == "unheard" and self._confirm == "broker":
+            self._refusals[kind] = f"nobody subscribes to {topic}; its messages wait"
+        else:
+            self._refusals.pop(kind, None)
+        if self._refusals.get(kind) != before:
+            self.problems = tuple(sorted(self._refusals.values()))

@@ -1,0 +1,134 @@
+"""What the rest of the agent sees of telemetry: emit messages, set the state, read the inbox."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from random import random as uniform
+
+from agent.telemetry import wire
+from agent.telemetry.backoff import Backoff
+from agent.telemetry.clock import format_utc
+from agent.telemetry.letterhead import Letterhead, preprocess_to_json
+from agent.telemetry.messages import About, Body, DeviceState, Envelope, PreprocessInUse, State, kind_of
+from agent.telemetry.options import MqttOptions, OutboxOptions
+from agent.telemetry.ports import Link, Outbox, OutboxStats
+from agent.telemetry.publisher import Publisher
+from agent.telemetry.sender import Counters
+
+INBOX = 1000
+"""Most messages to the device that wait to be read; more are dropped and counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TelemetryStats:
+    """``problems`` are everything that keeps messages from being kept or from arriving."""
+
+    connected: bool
+    counters: Counters
+    outbox: OutboxStats
+    oldest_age_s: float | None
+    problems: tuple[str, ...]
+
+
+class Telemetry:
+    """Safe to call from several threads. The outbox belongs to it from here on and is closed by ``stop``."""
+
+    def __init__(
+        self,
+        *,
+        letterhead: Letterhead,
+        outbox: Outbox,
+        link: Link,
+        mqtt: MqttOptions,
+        options: OutboxOptions,
+        random: Callable[[], float] = uniform,
+    ) -> None:
+        self.inbox: SimpleQueue[Envelope] = SimpleQueue()
+        self._letterhead = letterhead
+        self._outbox = outbox
+        self._preprocess: PreprocessInUse | None = None
+        self._state: State | None = None
+        self._publisher = Publisher(
+            outbox=outbox,
+            link=link,
+            letterhead=letterhead,
+            backoff=Backoff(min_s=mqtt.backoff_min_s, max_s=mqtt.backoff_max_s, random=random),
+            broker=mqtt.address,
+            connect_timeout_s=mqtt.connect_timeout_s,
+            confirm=options.confirm,
+            ack_timeout_s=options.ack_timeout_s,
+            inbound=self._deliver,
+        )
+
+    def start(self) -> None:
+        """Begin to connect and to send."""
+        self._publisher.start()
+
+    def emit(self, body: Body, *, urgent: bool = False) -> None:
+        """Keep ``body`` for delivery; an urgent one is committed to disk at once.
+
+        Raises WireError when the body cannot be sent (not finite, too large) and OutboxError after
+        ``stop``.
+        """
+        text = wire.body_json(body)
+        clock, preprocess = self._letterhead.clock, self._preprocess
+        self._outbox.append(
+            kind_of(body),
+            text,
+            created_at=format_utc(clock.wall()),
+            boot_id=clock.boot_id,
+            clock_synced=clock.synced(),
+            urgent=urgent,
+            preprocess=None if preprocess is None else preprocess_to_json(preprocess),
+        )
+        self._publisher.wake()
+
+    def set_state(self, state: DeviceState, problems: tuple[str, ...] = ()) -> None:
+        """Say what the device can do now: kept like an alarm, and retained on its topic.
+
+        Saying the same again does nothing.
+        """
+        new = State(state=state, connection=self._publisher.counters.connections, problems=problems)
+        old, self._state = self._state, new
+        if old is not None and (old.state, old.problems) == (state, problems):
+            return
+        self._publisher.retain(new, self._preprocess)
+        self.emit(new, urgent=True)
+
+    def set_about(self, about: About) -> None:
+        """Say what runs here: retained, and said again after each connect."""
+        wire.body_json(about)
+        self._publisher.retain(about, self._preprocess)
+
+    def set_preprocess(self, preprocess: PreprocessInUse | None) -> None:
+        """Which preprocessing makes the numbers of every message from now on."""
+        self._preprocess = preprocess
+
+    def flush(self) -> None:
+        """Commit everything that waits to the disk, now."""
+        self._outbox.flush()
+        self._publisher.wake()
+
+    @property
+    def stats(self) -> TelemetryStats:
+        outbox = self._outbox.stats
+        problems = self._publisher.problems
+        return TelemetryStats(
+            connected=self._publisher.connected,
+            counters=self._publisher.counters,
+            outbox=outbox,
+            oldest_age_s=None if outbox.oldest is None else self._letterhead.age_s(outbox.oldest),
+            problems=problems if outbox.problem is None else (*problems, outbox.problem),
+        )
+
+    def stop(self, timeout_s: float) -> None:
+        """Say ``stopped``, commit, send what can be sent in time, disconnect, close the outbox."""
+        self.set_state("stopped")
+        self._publisher.stop(timeout_s)
+        self._outbox.close()
+
+    def _deliver(self, envelope: Envelope) -> None:
+        if self.inbox.qsize() >= INBOX:
+            self._publisher.counters.inbound_dropped += 1
+        else:
+            self.inbox.put(envelope)
