@@ -7,7 +7,7 @@ is accounted for: received = taken + dropped + left.
 
 from collections import deque
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 
 from agent.contracts import Frame, Skipped
 
@@ -31,7 +31,9 @@ class FrameBuffer:
         self._capacity = capacity
         self._lossless = lossless
         self._items: deque[Frame | Skipped] = deque()
-        self._changed = Condition()
+        self._lock = Lock()
+        self._filled = Condition(self._lock)
+        self._room = Condition(self._lock)
         self._complete = False
         self._closed = False
         self._received = 0
@@ -42,9 +44,9 @@ class FrameBuffer:
 
         When it is full: drop the oldest at once, or, lossless, wait until there is room.
         """
-        with self._changed:
+        with self._lock:
             if self._lossless:
-                self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+                self._room.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 return False
             if len(self._items) == self._capacity:
@@ -52,40 +54,44 @@ class FrameBuffer:
                 self._dropped += 1
             self._items.append(item)
             self._received += 1
-            self._changed.notify_all()
+            self._filled.notify()
             return True
 
     def finish(self) -> None:
         """No more items will be put; what is left can still be got."""
-        with self._changed:
+        with self._lock:
             self._complete = True
-            self._changed.notify_all()
+            self._filled.notify_all()
 
     def get(self, timeout_s: float) -> Frame | Skipped | None:
         """The oldest item; None when none came in time, or none will (see ``ended``)."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._complete or self._closed, timeout_s)
+        with self._lock:
+            if not self._items:
+                self._filled.wait_for(lambda: self._items or self._complete or self._closed, timeout_s)
             if self._closed or not self._items:
                 return None
             item = self._items.popleft()
-            self._changed.notify_all()
+            # A waiting source is woken once for several items: waking costs more than an item does.
+            if len(self._items) <= self._capacity // 2:
+                self._room.notify()
             return item
 
     @property
     def ended(self) -> bool:
         """Whether ``get`` will never deliver again: finished and empty, or closed."""
-        with self._changed:
+        with self._lock:
             return self._closed or (self._complete and not self._items)
 
     def close(self) -> None:
         """The reader leaves: wakes everybody; what is left stays uncollected."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._filled.notify_all()
+            self._room.notify_all()
 
     @property
     def stats(self) -> BufferStats:
-        with self._changed:
+        with self._lock:
             left = len(self._items)
             return BufferStats(
                 received=self._received,

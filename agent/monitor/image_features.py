@@ -112,7 +112,7 @@ def _colour(planes: Sequence[Plane], means: Sequence[float], luma_mean: float) -
     top = cv2.max(cv2.max(red, green), blue)
     chroma = cv2.subtract(top, cv2.min(cv2.min(red, green), blue))
     mean, std = cv2.meanStdDev(chroma)
-    value = cv2.mean(top)[0] + DARK
+    value = _mean(top) + DARK
     r, g, b = means
     opponent = cv2.addWeighted(red, 0.5, green, -0.5, 128.0)
     step = _mean_square(opponent[:, 1:], opponent[:, :-1]) + _mean_square(opponent[1:], opponent[:-1])
@@ -178,10 +178,16 @@ def _layout(luma: Plane, mean: float) -> tuple[float, ...]:
     upper, left = luma[: height // 2], luma[:, : width // 2]
     centre = luma[height // 4 : height - height // 4, width // 4 : width - width // 4]
     return (
-        2.0 * (cv2.mean(upper)[0] - mean) if upper.size else 0.0,
-        2.0 * (cv2.mean(left)[0] - mean) if left.size else 0.0,
-        cv2.mean(centre)[0] - mean,
+        2.0 * (_mean(upper) - mean) if upper.size else 0.0,
+        2.0 * (_mean(left) - mean) if left.size else 0.0,
+        _mean(centre) - mean,
     )
+
+
+def _mean(plane: Plane) -> float:
+    """Mean of a plane of at least one pixel. Its L1 norm is its sum, and on a part of an image the
+    norm is several times as fast as cv2.mean."""
+    return float(cv2.norm(plane, cv2.NORM_L1)) / plane.size
 
 
 def _mean_square(a: Plane, b: Plane) -> float:

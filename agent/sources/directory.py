@@ -127,8 +127,11 @@ class DirectoryFeed:
         # Names that are no UTF-8 must not reach the network as they are.
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         try:
-            with (self._root / name).open("rb") as file:
-                encoded = file.read(self._source.max_bytes + 1)
+            with (self._root / name).open("rb", buffering=0) as file:
+                # As much as there is, and a byte more to notice a file that grows: asked for
+                # ``max_bytes``, Python would set aside that much memory for every frame.
+                there = os.fstat(file.fileno()).st_size
+                encoded = file.read(min(there, self._source.max_bytes) + 1) or b""
         except FileNotFoundError:
             return Skipped(name=shown, reason="gone before it was read")
         except OSError as error:

@@ -4,15 +4,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import yaml
 
 from agent.errors import MachineError
 
 LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
 """The command as a fresh process of this interpreter, whether or not it is on the PATH."""
+
+CROPS = 8
+"""Parts of each photograph that stand in for held-out pictures."""
 
 PREPROCESS = """\
 version: imagenet
@@ -43,13 +49,15 @@ class Scenario:
             "device": {"id": name, "state_dir": str(self.folder / "state")},
             "model": {"bundle": str(self.bundle), "threads": 1},
             "source": source | ({"fps": fps} if fps else {}),
-            "monitor": {"sample_every": sample_every, "window": {"samples": 25}},
+            "monitor": {"sample_every": sample_every},
         }
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def agent(self, config: Path, *, frames: int) -> list[str]:
-        return [*LITEWATCH, "run", "-c", str(config), "--print", "--frames", str(frames)]
+    def agent(self, config: Path, *, frames: int, show: bool = False) -> list[str]:
+        """The agent; with ``show`` it prints every prediction, as the loop does its first."""
+        printing = ["--print"] if show else []
+        return [*LITEWATCH, "run", "-c", str(config), *printing, "--frames", str(frames)]
 
     def loop(self, *, frames: int, fps: float = 0.0) -> list[str]:
         script = Path(__file__).with_name("loop.py")
@@ -64,6 +72,25 @@ def data_pack() -> Path | None:
     return next((path for path in candidates if (path / "labels.csv").is_file()), None)
 
 
+def _crops(folder: Path, sources: Sequence[Path]) -> Path:
+    """Enough held-out pictures for the default window: parts of the photographs there are."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for path in sorted(path for source in sources for path in source.iterdir()):
+        image = cv2.imread(str(path))
+        if image is None:
+            continue
+        height, width = image.shape[:2]
+        for number in range(CROPS):
+            side = int(rng.uniform(0.6, 0.95) * min(height, width))
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+            crop = cv2.resize(
+                image[top : top + side, left : left + side], (256, 256), interpolation=cv2.INTER_AREA
+            )
+            cv2.imwrite(str(folder / f"{path.stem}-{number}.jpg"), crop)
+    return folder
+
+
 def prepare(folder: Path, pack: Path) -> Scenario:
     """Pack MobileNet v2 with the data pack's photographs as its reference."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +101,8 @@ def prepare(folder: Path, pack: Path) -> Scenario:
     bundle = folder / "bundle.tflite"
     pictures = pack / "images" / "imagenet_sample"
     labels = pack / "labels" / "imagenet_1001_background_first.txt"
-    options = ["--preprocess", str(preprocess), "--labels", str(labels), "--reference", str(pictures)]
+    reference = _crops(folder / "reference", [pictures, pack / "images" / "nips17_ccby"])
+    options = ["--preprocess", str(preprocess), "--labels", str(labels), "--reference", str(reference)]
     done = subprocess.run(
         [*LITEWATCH, "pack", str(model), *options, "-o", str(bundle)], capture_output=True, text=True
     )
