@@ -73,16 +73,19 @@ class Pipeline:
         started_ns = self._clock_ns()
         self.frames += 1
         prepared = self._preprocess(frame.payload)
+        due = self.inferences % self._sample_every == 0
+        seen = self._watch.see(self._preprocess.feature_view(prepared)) if due else None
         raw = self._runner.run(prepared.tensor)
         prediction = self._decoder.decode(raw, self._outputs)
-        self.inferences += 1
         frame_id = f"{self._session}-{self.frames}"
         self._truth.remember(frame=frame_id, name=frame.name, prediction=prediction)
+        self.inferences += 1
         self._watch.count_frame()
-        if (self.inferences - 1) % self._sample_every == 0:
-            self._watch.observe(self._preprocess.feature_view(prepared), prediction)
-        self.last_inference_ns = self._clock_ns()
-        self._latencies_ns.append(self.last_inference_ns - started_ns)
+        ended_ns = self._clock_ns()
+        if seen is not None:
+            self._watch.observe(seen, prediction, now_ns=ended_ns)
+        self.last_inference_ns = ended_ns
+        self._latencies_ns.append(ended_ns - started_ns)
         return Outcome(frame=frame_id, name=frame.name, prediction=prediction)
 
     def latency(self) -> Latency:

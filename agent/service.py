@@ -5,6 +5,7 @@ the statistics, the publisher empties the outbox. Only buffer and outbox are sha
 one event. The watchdog is fed by the main loop's progress, never by a timer.
 """
 
+import gc
 import logging
 import math
 import signal
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 BUFFER_FRAMES = 8
 WAIT_S = 0.5
 """How long the main loop waits for a frame before it looks after everything else."""
+LOOK_INTERVAL_NS = 50_000_000
+"""A fast model's frames do not each pay for everything else."""
 STOP_WITHIN_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -98,6 +101,7 @@ class Service:
         self._skipped_last = ""
         self._examined: deque[Callable[[int], None]] = deque()
         self._health_due_ns = self._started_ns
+        self._look_due_ns = self._started_ns
 
     def stop(self) -> None:
         self._stop.set()
@@ -113,6 +117,9 @@ class Service:
         self._feeder.start()
         self._problems.ready()
         self._session.notifier.ready("online")
+        # All that is here now stays; what the frames leave behind is collected from here on.
+        gc.freeze()
+        gc.enable()
         try:
             self._loop()
         finally:
@@ -128,7 +135,10 @@ class Service:
             elif self._buffer.ended:
                 _log.info("the source has ended")
                 return
-            self._look_after()
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._look_due_ns:
+                self._look_due_ns = now_ns + LOOK_INTERVAL_NS
+                self._look_after(now_ns)
             if limit is not None and self._pipeline.inferences >= limit:
                 return
 
@@ -149,9 +159,8 @@ class Service:
         self._skipped_last = f"{name}: {reason}"
         _log.warning("skipped %s", self._skipped_last)
 
-    def _look_after(self) -> None:
-        """Everything that is not a frame: labels, thresholds, windows, health, the watchdog."""
-        now_ns = time.monotonic_ns()
+    def _look_after(self, now_ns: int) -> None:
+        """Everything that is not a frame: labels, thresholds, late windows, health, the watchdog."""
         self._receive_all()
         while self._examined:
             self._examined.popleft()(now_ns)

@@ -17,7 +17,7 @@ from agent.monitor.features import FeatureSet
 from agent.monitor.profiles import merge
 from agent.monitor.reference import Reference
 from agent.monitor.summary import feature_windows, five_digits
-from agent.monitor.window import WindowBuilder
+from agent.monitor.window import Pixels, WindowBuilder
 from agent.telemetry.messages import Accuracy, Body, Drift, Window
 
 CONFIDENCE = "output.top_score"
@@ -37,6 +37,14 @@ class WatchSettings:
     false_alarms_per_month: float
     alpha_floor: float
     """The smallest probability the detector can tell; see ``monitor.promise``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The input's own features and pixel counts."""
+
+    inputs: list[float]
+    pixels: Pixels
 
 
 class Watch:
@@ -77,10 +85,17 @@ class Watch:
     def count_frame(self) -> None:
         self._frames += 1
 
-    def observe(self, view: Array, prediction: Prediction) -> None:
-        """Add one sampled frame: what the model saw (8-bit RGB, or a vector) and said."""
-        row = self._features.row(view, prediction)
-        self._window.add(row, self._reference.groups.of(prediction), view)
+    def see(self, view: Array) -> Seen:
+        """What is kept of a sampled frame's input (8-bit RGB, or a vector). Asked for before the
+        model runs: afterwards the picture has left the processor's caches, at twice the cost.
+        Raises FrameError."""
+        return Seen(inputs=self._features.inputs(view), pixels=self._window.pixels_of(view))
+
+    def observe(self, seen: Seen, prediction: Prediction, *, now_ns: int) -> None:
+        """Add a sampled frame once the model has spoken. Raises FrameError."""
+        row = self._features.complete(seen.inputs, prediction)
+        self._window.add(row, self._reference.groups.of(prediction), seen.pixels)
+        self.tick(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Close the window when it is due."""

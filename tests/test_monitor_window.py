@@ -82,7 +82,7 @@ def test_one_by_one_or_all_at_once_gives_the_same(rng):
     groups = groups_of(reference.groups, classes)
     window = WindowBuilder(reference)
     for row, group in zip(rows, groups, strict=True):
-        window.add(row, int(group), row)
+        window.add(row, int(group), window.pixels_of(row))
     assert window.n == 300
     at_once = profile_of(
         rows, groups, features=NAMES, edges=reference.edges,
@@ -96,7 +96,7 @@ def test_one_by_one_or_all_at_once_gives_the_same(rng):
     window.clear()
     assert (window.n, window.profile().n, window.profile().counts.sum()) == (0, 0, 0)
     with pytest.raises(ValueError, match="expected a row of 34 features"):
-        window.add(rows[0, :5], 0, rows[0])
+        window.add(rows[0, :5], 0, window.pixels_of(rows[0]))
 
 
 def test_images_are_counted_exactly_and_a_finished_profile_stays(rng):
@@ -109,10 +109,10 @@ def test_images_are_counted_exactly_and_a_finished_profile_stays(rng):
     )  # fmt: skip
     window = WindowBuilder(reference)
     images = rng.integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
-    window.add(rows[0], -1, images[0])
-    window.add(rows[1], -1, images[1])
+    window.add(rows[0], -1, window.pixels_of(images[0]))
+    window.add(rows[1], -1, window.pixels_of(images[1]))
     first = window.profile()
-    window.add(rows[2], -1, images[2])
+    window.add(rows[2], -1, window.pixels_of(images[2]))
     expected = [np.bincount(images[:2, ..., channel].ravel(), minlength=256) for channel in range(3)]
     np.testing.assert_array_equal(first.pixels, expected)
     assert window.profile().pixels.sum() == images.size

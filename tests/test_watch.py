@@ -107,8 +107,8 @@ def feed(watch: Watch, count: int, *, begin_s: float = 0.0, step_s: float = 1.0,
         now_s += step_s
         view = rng.normal(size=2) + shift
         watch.count_frame()
-        watch.observe(view, Regression(values=view.sum(keepdims=True)))
-        watch.tick(int(now_s * SECOND))
+        seen = watch.see(view)
+        watch.observe(seen, Regression(values=view.sum(keepdims=True)), now_ns=int(now_s * SECOND))
     return now_s
 
 

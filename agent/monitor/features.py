@@ -55,7 +55,11 @@ class FeatureSet:
         ``view`` is the H×W×3 RGB uint8 image, or the float64 vector before standardize.
         Raises FrameError when the frame does not have these features or one is not finite.
         """
-        values = self._input_values(view) + _OUTPUTS[self.prediction](prediction)
+        return self.complete(self.inputs(view), prediction)
+
+    def complete(self, inputs: list[float], prediction: Prediction) -> NDArray[np.float32]:
+        """The row of a frame whose ``inputs`` were taken before the model ran; see ``row``."""
+        values = inputs + _OUTPUTS[self.prediction](prediction)
         if len(values) != len(self.features):
             raise FrameError(f"expected {len(self.features)} features, got {len(values)}")
         with np.errstate(over="ignore"):  # Too large for float32 becomes infinite and is refused below.
@@ -65,7 +69,8 @@ class FeatureSet:
             raise FrameError(f"not a finite number: {', '.join(bad[:5])}")
         return row
 
-    def _input_values(self, view: Array) -> list[float]:
+    def inputs(self, view: Array) -> list[float]:
+        """The features of the input alone. Raises FrameError for a view of the wrong kind."""
         if not self.image:
             return view.ravel().tolist()
         if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3 or not view.size:

@@ -1,5 +1,7 @@
 """The observations of a tumbling window, until they become a profile."""
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,9 @@ from agent.monitor.reference import Reference
 
 __all__ = ["WindowBuilder", "merge"]
 
+Pixels: TypeAlias = NDArray[np.int64]
 _FIRST_CAPACITY = 128
+_NO_PIXELS: Pixels = np.zeros((0, 256), dtype=np.int64)
 
 
 class WindowBuilder:
@@ -32,9 +36,13 @@ class WindowBuilder:
         """Observations so far."""
         return self._n
 
-    def add(self, row: NDArray[np.float32], group: int, view: Array) -> None:
+    def pixels_of(self, view: Array) -> Pixels:
+        """What ``add`` takes of a view: the pixel counts of an image, nothing of a vector."""
+        return self._pixel_counts(view) if self._image else _NO_PIXELS
+
+    def add(self, row: NDArray[np.float32], group: int, pixels: Pixels) -> None:
         """One sampled frame: its features (F,), its predicted class's group (-1 without classes),
-        and the image the features came from (H×W×3 uint8; not looked at for vectors).
+        and ``pixels_of`` the view the features came from.
 
         Raises ValueError when the row has another length than the reference's.
         """
@@ -44,8 +52,7 @@ class WindowBuilder:
             self._grow()
         self._rows[self._n] = row
         self._groups[self._n] = group
-        if self._image:
-            self._pixels += self._pixel_counts(view)
+        self._pixels += pixels
         self._n += 1
 
     def profile(self) -> Profile:

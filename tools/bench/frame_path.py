@@ -12,9 +12,9 @@ from tools.bench.figures import Figure
 from tools.bench.processes import Run, measure
 from tools.bench.scenario import Scenario
 
-FEW, MANY = 150, 550
+FEW, MANY = 150, 400
 """Frames of the shorter run: by then all that happens once is over."""
-PAIRS = 5
+PAIRS = 9
 PACED_FPS = 10.0
 PACED_FEW, PACED_MANY = 20, 170
 
@@ -57,7 +57,7 @@ def frame_path_figures(scenario: Scenario) -> Iterator[Figure]:
         detail=f"peak; loop {median(loop.run.peak_rss_mib for loop, _, _ in pairs):.0f} MiB",
     )
     shown = scenario.agent(scenario.folder / "default.yaml", frames=1, show=True)
-    starts = [(measure(scenario.loop(frames=1)), measure(shown)) for _ in range(2 * PAIRS)]
+    starts = [(measure(scenario.loop(frames=1)), measure(shown)) for _ in range(PAIRS)]
     yield Figure(
         name="start to first prediction, second start",
         value=median(agent.first_line_s / loop.first_line_s for loop, agent in starts),

@@ -45,12 +45,12 @@ def _ours_us(scenario: Scenario) -> float:
     scores = np.full(1001, 1 / 1001, dtype=np.float32)
     prediction = Classification(scores=scores, top=0, score=float(scores[0]))
     window = WindowBuilder(reference)
-    window.add(features.row(pictures[0], prediction), 0, pictures[0])
+    window.add(features.row(pictures[0], prediction), 0, window.pixels_of(pictures[0]))
     rounds = 10
     begin = time.process_time()
     for _ in range(rounds):
         for picture in pictures:
-            window.add(features.row(picture, prediction), 0, picture)
+            window.add(features.row(picture, prediction), 0, window.pixels_of(picture))
     window.profile()
     return (time.process_time() - begin) / (rounds * len(pictures)) * 1e6
 

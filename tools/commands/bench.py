@@ -42,7 +42,7 @@ def bench(out: Path, peers: Path | None, as_json: bool) -> None:
 
 
 def _measure(scenario: Scenario, peers: Path | None) -> list[Figure]:
-    say("frame path, memory and start: about 2 minutes")
+    say("frame path, memory and start: about 3 minutes")
     figures = list(frame_path_figures(scenario))
     if peers is None:
         say("no --peers: the statistics are not compared with whylogs")

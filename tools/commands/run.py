@@ -1,5 +1,6 @@
 """``litewatch run``: the agent on this device."""
 
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,9 @@ def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
     Relative paths in agent.yaml start at its own folder. Runs until the source ends or SIGTERM.
     Exit status 2 for a bad config or bundle, 1 when this machine cannot run it.
     """
+    # What starting makes stays for good: looking for garbage in it would cost a tenth of the start.
+    # The service turns the collector on again.
+    gc.disable()
     # Imported here: `--help` must not cost the time of OpenCV.
     from agent import config as configs
     from agent.runtime import KINDS as DELEGATES
