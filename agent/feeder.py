@@ -1,5 +1,6 @@
 """The source thread: opens the source, fills the buffer, opens it again when it is lost."""
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from agent.errors import SourceError
 
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 class Feeder:
@@ -45,10 +48,16 @@ class Feeder:
                 self._deliver()
                 break
             except SourceError as error:
-                self._on_problem(str(error))
-                self._closing.wait(self._wait_s)
-                self._wait_s = min(2 * self._wait_s, RETRY_MOST_S)
+                self._later(str(error))
+            except Exception as error:  # a defect of one source must not leave the agent without frames
+                _log.exception("the source failed")
+                self._later(f"failed: {error!r}")
         self._buffer.finish()
+
+    def _later(self, problem: str) -> None:
+        self._on_problem(problem)
+        self._closing.wait(self._wait_s)
+        self._wait_s = min(2 * self._wait_s, RETRY_MOST_S)
 
     def _deliver(self) -> None:
         """Fill the buffer from a fresh feed until it ends."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.bundle import Bundle
 from agent.contracts import Array, Classification, Prediction, Runner, TensorSpec
+from agent.errors import FrameError
 from agent.golden import GoldenInput
 from agent.preprocess.compiled import Compiled
 from agent.preprocess.trace import Comparison, compare, trace
@@ -36,7 +37,11 @@ def reproduces(bundle: Bundle, tensor: TensorSpec) -> Comparison:
     chosen = [golden for golden in bundle.golden if golden.traces][:VECTORS]
     if not chosen:
         return Comparison(verdict="not checked", step=None, detail="the bundle has no packed vectors")
-    here = [trace(bundle.spec, tensor, golden.payload) for golden in chosen]
+    try:
+        here = [trace(bundle.spec, tensor, golden.payload) for golden in chosen]
+    except FrameError as error:
+        # What was decoded while packing cannot be read here at all.
+        return Comparison(verdict="differs", step=chosen[0].traces[0].step, detail="; ".join(error.problems))
     return compare([golden.traces for golden in chosen], here)
 
 
@@ -47,8 +52,11 @@ def answers(bundle: Bundle, preprocess: Compiled, runner: Runner) -> Answer:
         return Answer(right=True, detail="the bundle has no recorded outputs")
     found = ""
     for golden in chosen:
-        raw = runner.run(preprocess(golden.payload).tensor)
-        found = _difference(bundle, golden, raw, runner.outputs)
+        try:
+            raw = runner.run(preprocess(golden.payload).tensor)
+            found = _difference(bundle, golden, raw, runner.outputs)
+        except FrameError as error:
+            found = f"{golden.name}: {'; '.join(error.problems)}"
         if not found:
             return Answer(right=True)
     return Answer(right=False, detail=found)

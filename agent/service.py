@@ -25,7 +25,7 @@ from agent.contracts import Frame, Skipped
 from agent.device.clock import boot_id, clock_synced
 from agent.device.sdnotify import Notifier
 from agent.device.vitals import read_vitals
-from agent.errors import FrameError, InputError, LitewatchError
+from agent.errors import FrameError, InputError, LitewatchError, OutboxError, WireError
 from agent.feeder import Feeder
 from agent.later import Later
 from agent.pipeline import Outcome, Pipeline
@@ -35,7 +35,7 @@ from agent.selftest import reproduces
 from agent.startup import Assembly, about, assemble, state_dir
 from agent.telemetry.clock import Clock, format_utc
 from agent.telemetry.identity import new_session
-from agent.telemetry.messages import Alarm, Health, Labels
+from agent.telemetry.messages import Alarm, Body, Health, Labels, kind_of
 from agent.telemetry.options import MqttOptions
 from agent.telemetry.ports import Link
 from agent.thresholds import ALPHA_FLOOR, prepare_detector
@@ -106,6 +106,14 @@ class Service:
     def stop(self) -> None:
         self._stop.set()
 
+    def emit(self, body: Body, *, urgent: bool = False) -> None:
+        """Publish; what cannot be is a problem to show, never the end of the agent."""
+        try:
+            self._telemetry.emit(body, urgent=urgent)
+        except (WireError, OutboxError) as error:
+            _log.error("a message was lost: %s", error)
+            self._problems.set("telemetry", f"a {kind_of(body)} could not be published: {error}")
+
     def run(self) -> int:
         """Run until the source ends, ``frames`` are done or ``stop`` is called; the exit code."""
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
@@ -113,7 +121,6 @@ class Service:
         cv2.setNumThreads(1)
         self._telemetry.set_preprocess(self._assembly.in_use)
         self._announce_override()
-        threading.Thread(target=self._examine, name="examination", daemon=True).start()
         self._feeder.start()
         self._problems.ready()
         self._session.notifier.ready("online")
@@ -128,6 +135,7 @@ class Service:
 
     def _loop(self) -> None:
         limit = self._session.frames
+        examination = threading.Thread(target=self._examine, name="examination", daemon=True)
         while not self._stop.is_set():
             item = self._buffer.get(WAIT_S)
             if item is not None:
@@ -135,6 +143,9 @@ class Service:
             elif self._buffer.ended:
                 _log.info("the source has ended")
                 return
+            if examination.ident is None:
+                # Only now: the first prediction need not share the processor with it.
+                examination.start()
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_due_ns:
                 self._look_due_ns = now_ns + LOOK_INTERVAL_NS
@@ -168,7 +179,7 @@ class Service:
         if now_ns >= self._health_due_ns:
             self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
             self._problems.set("telemetry", "; ".join(self._telemetry.stats.problems) or None)
-            self._telemetry.emit(self._health(now_ns))
+            self.emit(self._health(now_ns))
         self._session.notifier.progress()
 
     def _receive_all(self) -> None:
@@ -193,12 +204,17 @@ class Service:
         """On a thread beside the first frames: compare preprocessing, then learn thresholds. The
         main loop takes what comes out."""
         assembly = self._assembly
-        compared = reproduces(assembly.bundle, assembly.runner.input)
-        self._examined.append(lambda _: self._announce_reproduction(compared))
-        detector = prepare_detector(
-            assembly.bundle.reference, samples=self._config.monitor.window.samples, folder=self._session.state
-        )
-        self._examined.append(lambda now_ns: self._watch.attach(detector, now_ns=now_ns))
+        try:
+            compared = reproduces(assembly.bundle, assembly.runner.input)
+            self._examined.append(lambda _: self._announce_reproduction(compared))
+            samples = self._config.monitor.window.samples
+            detector = prepare_detector(
+                assembly.bundle.reference, samples=samples, folder=self._session.state
+            )
+            self._examined.append(lambda now_ns: self._watch.attach(detector, now_ns=now_ns))
+        except Exception as error:  # without thresholds the agent still runs, and says that it is blind
+            _log.exception("the examination failed")
+            self._problems.set("monitor", f"drift is not tested: {error!r}")
 
     def _announce_reproduction(self, compared: Comparison) -> None:
         self._telemetry.set_about(about(self._assembly, self._config, compared))
@@ -216,7 +232,7 @@ class Service:
             summary=summary,
             top=self._assembly.in_use.differs,
         )
-        self._telemetry.emit(alarm, urgent=True)
+        self.emit(alarm, urgent=True)
 
     def _make_watch(self) -> Watch:
         monitor, session = self._config.monitor, self._session
@@ -230,7 +246,7 @@ class Service:
                 false_alarms_per_month=monitor.false_alarms_per_month,
                 alpha_floor=ALPHA_FLOOR,
             ),
-            sink=self._telemetry,
+            sink=self,
             utc_now=lambda: format_utc(session.clock.wall()),
             now_ns=time.monotonic_ns(),
         )
@@ -271,7 +287,7 @@ class Service:
         now_ns = time.monotonic_ns()
         self._receive_all()
         self._watch.close_window(now_ns)
-        self._telemetry.emit(self._health(now_ns))
+        self.emit(self._health(now_ns))
         self._telemetry.stop(STOP_WITHIN_S)
         self._assembly.runner.close()
 

@@ -144,3 +144,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["config", str(tmp_path / "none.yaml")]) == 2
     assert main(["config", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "agent.yaml"
+    assert main(["config", "--message", "window"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "litewatch.window/1"
+    assert main(["config"]) == 2

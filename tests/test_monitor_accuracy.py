@@ -169,5 +169,19 @@ def test_a_true_value_is_a_number():
     assert true_value(Label(label=3, name="r")) == 3.0
     assert true_value(Label(label=-2.5, name="r")) == -2.5
     for label in ("3", True, float("nan"), float("inf")):
-        with pytest.raises(LabelError, match=r"^label for r: expected a number, got "):
+        with pytest.raises(LabelError, match=r"^label for r: expected a number within ±1e\+60, got "):
             true_value(Label(label=label, name="r"))
+
+
+@pytest.mark.parametrize("value", [1e61, -1e308, float("inf"), float("nan"), "7", True])
+def test_a_truth_that_no_sensor_measures_is_refused(value):
+    with pytest.raises(LabelError, match="within"):
+        true_value(Label(label=value, frame="s-1"))
+
+
+def test_the_largest_truth_still_has_an_error():
+    errors = RollingError()
+    for at, truth in enumerate((1e60, -1e60, 0.0)):
+        errors.add(f"s-{at}", truth=true_value(Label(label=truth, frame=f"s-{at}")), predicted=3e38)
+    report = errors.report()
+    assert all(np.isfinite((report.mse, report.mae, report.low, report.high)))

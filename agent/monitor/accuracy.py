@@ -14,6 +14,8 @@ _T = TypeVar("_T")
 
 CONFIDENCE = 0.90
 ECE_BINS = 15
+LARGEST_TRUTH = 1e60
+"""A larger true value is a mistake, and the variance of its squared error would overflow."""
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -205,8 +207,8 @@ def true_class(label: messages.Label, *, outputs: int, labels: Mapping[str, int]
 def true_value(label: messages.Label) -> float:
     """The number a label means, for a regression. Raises LabelError."""
     value = label.label
-    if isinstance(value, (str, bool)) or not math.isfinite(value):
-        raise LabelError(f"{_which(label)}: expected a number, got {value!r}")
+    if isinstance(value, (str, bool)) or not abs(value) <= LARGEST_TRUTH:
+        raise LabelError(f"{_which(label)}: expected a number within ±{LARGEST_TRUTH:g}, got {value!r}")
     return float(value)
 
 

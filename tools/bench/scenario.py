@@ -65,11 +65,15 @@ class Scenario:
 
 
 def data_pack() -> Path | None:
-    """``$LITEWATCH_DATA``, or shared/data beside or inside the checkout."""
+    """The folder of real models and photographs, where this machine has it."""
+    return next((path for path in places() if (path / "labels.csv").is_file()), None)
+
+
+def places() -> list[Path]:
+    """Where it may lie: ``$LITEWATCH_DATA``, or shared/data beside or inside the checkout."""
     root = Path(__file__).resolve().parents[2]
-    candidates = [Path(os.environ["LITEWATCH_DATA"])] if "LITEWATCH_DATA" in os.environ else []
-    candidates += [root.parent / "shared" / "data", root / "shared" / "data"]
-    return next((path for path in candidates if (path / "labels.csv").is_file()), None)
+    named = [Path(os.environ["LITEWATCH_DATA"])] if "LITEWATCH_DATA" in os.environ else []
+    return [*named, root.parent / "shared" / "data", root / "shared" / "data"]
 
 
 def _crops(folder: Path, sources: Sequence[Path]) -> Path:
