@@ -99,6 +99,25 @@ def test_the_timeout_doubles_in_silence_up_to_eight_times() -> None:
     assert waits == [60, 120, 240, 480, 480, 480]
 
 
+def test_when_nobody_subscribes_a_probe_goes_out_soon() -> None:
+    run = Run(last=40)
+    assert len(run.send()) == 40
+    run.answer_all("unheard")
+    for patience_s in (5.0, 10.0, 20.0, 40.0, 40.0):
+        run.now += patience_s - 0.1
+        assert not run.window.expire(run.now)
+        run.now += 0.2
+        assert run.window.expire(run.now)
+        assert run.send() == list(range(1, PROBE + 1))
+        run.answer_all("unheard")
+    # As soon as somebody listens, the broker's word is worth the whole timeout again.
+    run.answer_all("taken")
+    run.ack(PROBE)
+    assert run.send()
+    run.answer_all("taken")
+    assert run.window.deadline() == run.now + 60.0
+
+
 def test_a_backlog_is_limited_but_new_messages_pass_it_once() -> None:
     run = Run(last=WIDTH + 100)
     assert run.send() == list(range(1, WIDTH + 1))

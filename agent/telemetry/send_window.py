@@ -18,6 +18,8 @@ PROBE = 16
 """As many are sent again after silence."""
 DOUBLINGS = 3
 """The timeout doubles so many times while nobody answers."""
+UNHEARD_S = 5.0
+"""When the broker says that nobody subscribes, a probe is due this soon (doubling as above)."""
 QUICK_S = 2.0
 """An ack that leaves out what was sent this long ago says that it was lost on the way."""
 
@@ -51,6 +53,7 @@ class SendWindow:
         self._width = WIDTH
         self._silences = 0
         self._overdue = False
+        self._unheard = False
         self._cursor = 0
         self._newest = 0
         self._in_flight_limit = 1
@@ -104,6 +107,8 @@ class SendWindow:
     def answered(self, token: int, outcome: Literal["taken", "unheard", "refused"]) -> int | None:
         """The broker's word; the id of the message that it removes, if it does."""
         id_ = self._in_flight.pop(token, None)
+        if id_ is not None and outcome != "refused":
+            self._unheard = outcome == "unheard"
         if id_ is None or self._confirm != "broker" or outcome != "taken":
             return None
         self._outstanding.pop(id_, None)
@@ -146,7 +151,11 @@ class SendWindow:
         if not self._outstanding:
             return None
         oldest = next(iter(self._outstanding.values())).at
-        return oldest if self._overdue else oldest + self._timeout_s * 2.0 ** min(self._silences, DOUBLINGS)
+        if self._overdue:
+            return oldest
+        # To a collector that starts after its devices, waiting the whole timeout would be long.
+        patience_s = min(self._timeout_s, UNHEARD_S) if self._unheard else self._timeout_s
+        return oldest + patience_s * 2.0 ** min(self._silences, DOUBLINGS)
 
     def _find(self, session: str, seq: int) -> int | None:
         for id_, sent in self._outstanding.items():

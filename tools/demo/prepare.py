@@ -99,7 +99,7 @@ class _World:
                 "labelled_frames": model.labelled,
             },
             "mqtt": mqtt | {"backoff_max_s": 2},
-            "outbox": {"flush_interval_s": 0.5, "ack_timeout_s": 3},
+            "outbox": {"flush_interval_s": 0.5},
             "health": {"interval_s": 5},
         }
         config = self.folder / f"{name}.yaml"
