@@ -51,7 +51,7 @@ storm: dev
 # The second runtime: tflite-runtime with numpy 1, the only choice on armv7l.
 .venv-tflite/.installed: pyproject.toml constraints-tflite.txt
 	$(PYTHON) -m venv .venv-tflite
-	.venv-tflite/bin/python -m pip install -q --disable-pip-version-check -c constraints-tflite.txt -e '.[tflite,collector,demo,signing]' pytest pytest-timeout pytest-xdist hypothesis scipy scikit-learn Pillow
+	.venv-tflite/bin/python -m pip install -q --disable-pip-version-check -c constraints-tflite.txt -e '.[tflite,collector,demo,signing]' pytest pytest-timeout pytest-xdist hypothesis jsonschema psutil scipy scikit-learn Pillow
 	.venv-tflite/bin/python -m pip uninstall -q -y ai-edge-litert
 	@touch $@
 
