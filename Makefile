@@ -59,9 +59,9 @@ test-tflite: .venv-tflite/.installed
 	.venv-tflite/bin/python -m pytest -m runtime -n $(WORKERS) --dist loadgroup
 
 # TensorFlow and Pillow still produce the committed vectors, and the demo's models can be trained.
-.venv-workstation/.installed: pyproject.toml
+.venv-workstation/.installed: pyproject.toml constraints-workstation.txt
 	$(PYTHON) -m venv .venv-workstation
-	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -e '.[workstation]'
+	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -c constraints-workstation.txt -e '.[workstation]'
 	@touch $@
 
 vectors: .venv-workstation/.installed

@@ -3,7 +3,9 @@
 Run with tensorflow, Pillow and opencv-python-headless installed: ``python tests/vectors/generate.py``.
 Pillow changed its rounding in version 13, so run ``generate.py pillow`` again with the other
 Pillow (12 or older) installed: it adds that version's arrays to the file. The tests compare
-Litewatch's preprocessing with these arrays where the libraries are not at hand.
+Litewatch's preprocessing with these arrays where the libraries are not at hand. ``generate.py
+--check`` writes nothing: it compares what the libraries make now with the file, bit for bit, and
+exits with 1 where they differ.
 
 Inputs are ``image_<name>`` (H×W×3 uint8). Outputs: ``<library>/<method>/<image>/<width>x<height>``.
 """
@@ -171,6 +173,17 @@ def everything() -> dict[str, NDArray]:
     }
 
 
+def check(made: dict[str, NDArray]) -> int:
+    """How the libraries' arrays compare with the file's: 0 equal, 1 not."""
+    stored = dict(np.load(OUTPUT))
+    compared = [name for name in made if not name.startswith("versions/")]
+    differ = [name for name in compared if name not in stored or not np.array_equal(stored[name], made[name])]
+    for name in differ:
+        sys.stdout.write(f"differs: {name}\n")
+    sys.stdout.write(f"{len(compared) - len(differ)} of {len(compared)} arrays are as recorded\n")
+    return 1 if differ else 0
+
+
 def main() -> None:
     if sys.argv[1:] == ["pillow"]:
         made = dict(np.load(OUTPUT))
@@ -178,6 +191,8 @@ def main() -> None:
             made |= by_pillow(name, image)
     else:
         made = everything()
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check(made))
     made[f"versions/{SERIES}"] = np.array(PIL.__version__)
     np.savez_compressed(OUTPUT, **made)
     sys.stdout.write(f"{OUTPUT.name}: {len(made)} arrays, {OUTPUT.stat().st_size:,} bytes\n")
