@@ -50,6 +50,8 @@ WAIT_S = 0.5
 """How long the main loop waits for a frame before it looks after everything else."""
 LOOK_INTERVAL_NS = 50_000_000
 """A fast model's frames do not each pay for everything else."""
+TELEMETRY_INTERVAL_NS = 5_000_000_000
+"""How often telemetry is asked what keeps messages from arriving."""
 STOP_WITHIN_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -102,6 +104,8 @@ class Service:
         self._examined: deque[Callable[[int], None]] = deque()
         self._health_due_ns = self._started_ns
         self._look_due_ns = self._started_ns
+        self._skip_log_due_ns = self._started_ns
+        self._telemetry_due_ns = self._started_ns
 
     def stop(self) -> None:
         self._stop.set()
@@ -168,7 +172,11 @@ class Service:
     def _skip(self, name: str, reason: str) -> None:
         self._skipped += 1
         self._skipped_last = f"{name}: {reason}"
-        _log.warning("skipped %s", self._skipped_last)
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._skip_log_due_ns:
+            # A damaged stream skips every frame; the log shows one a second, health counts all.
+            self._skip_log_due_ns = now_ns + 1_000_000_000
+            _log.warning("skipped %s (%d so far)", self._skipped_last, self._skipped)
 
     def _look_after(self, now_ns: int) -> None:
         """Everything that is not a frame: labels, thresholds, late windows, health, the watchdog."""
@@ -176,9 +184,11 @@ class Service:
         while self._examined:
             self._examined.popleft()(now_ns)
         self._watch.tick(now_ns)
+        if now_ns >= self._telemetry_due_ns:
+            self._telemetry_due_ns = now_ns + TELEMETRY_INTERVAL_NS
+            self._problems.set("telemetry", "; ".join(self._telemetry.stats.problems) or None)
         if now_ns >= self._health_due_ns:
             self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
-            self._problems.set("telemetry", "; ".join(self._telemetry.stats.problems) or None)
             self.emit(self._health(now_ns))
         self._session.notifier.progress()
 

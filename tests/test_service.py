@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -117,6 +118,20 @@ def test_a_folder_of_frames_is_run_watched_and_published(device: Desk) -> None:
     assert (health["inferences"], health["frames_in"], health["frames_skipped"]) == (60, 60, 0)
     seqs = [message.seq for message in kept(device.state)]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_reader_that_leaves_early_is_no_error(device: Desk) -> None:
+    run = shlex.join([*LITEWATCH, "run", "-c", str(device.write()), "--print"])
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {run} | head -n 2"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert "Traceback" not in done.stderr
+    assert bodies(device.state, "state")[-1]["state"] == "stopped"
 
 
 def test_the_predictions_are_the_runtimes_own(device: Desk) -> None:

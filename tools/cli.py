@@ -1,5 +1,6 @@
 """The ``litewatch`` command: each subcommand's module is imported only when it is called."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -8,6 +9,7 @@ import click
 
 import agent
 from agent.errors import InputError, LitewatchError
+from tools.console import ReaderGoneError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("tools.commands.run:run", "Run the agent on this device."),
@@ -57,6 +59,10 @@ def main(arguments: list[str] | None = None) -> Any:
         return 2
     except click.Abort:
         return 130
+    except ReaderGoneError:
+        # Whoever read our output has left; what Python still holds of it must not be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except InputError as error:
         for problem in error.problems:
             click.secho("error: ", fg="red", nl=False, err=True)

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agent.errors import LitewatchError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 T = TypeVar("T")
+
+
+class ReaderGoneError(LitewatchError):
+    """Whoever read our output has left (``| head``): a reason to end, not an error."""
+
+    exit_code = 0
 
 
 def emit_json(value: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tools.commands.config import read_text
+from tools.console import ReaderGoneError
 
 if TYPE_CHECKING:
     from agent.pipeline import Outcome
@@ -49,8 +50,11 @@ def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
     os.chdir(path.resolve().parent)
 
     def show(outcome: "Outcome") -> None:
-        sys.stdout.write(json.dumps(described(outcome), allow_nan=False) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(described(outcome), allow_nan=False) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderGoneError from None
 
     code = start(
         config, environment=os.environ, frames=frames, on_outcome=show if print_ or as_json else None
