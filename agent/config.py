@@ -5,7 +5,7 @@ are adapters and live above this floor.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from agent.contracts import Source
@@ -16,6 +16,7 @@ from agent.telemetry.messages import identifier_problem
 from agent.telemetry.options import MqttOptions, OutboxOptions
 
 T = TypeVar("T")
+LONGEST_INTERVAL_S = 31 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,8 @@ class DeviceConfig:
 
     def problems(self) -> list[str]:
         named = (("id", self.id), ("site", self.site))
-        return [f"{name}: {problem}" for name, value in named if (problem := identifier_problem(value))]
+        found = [f"{name}: {problem}" for name, value in named if (problem := identifier_problem(value))]
+        return found + [f"{name}: cannot be {value!r}" for name, value in named if value in (".", "..")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +58,9 @@ class ModelOptions:
     preprocess_override: OverrideConfig | None = None
 
     def problems(self) -> list[str]:
-        found = _at_least(threads=(self.threads, 1))
+        found = _at_least(threads=(self.threads, 1)) + _at_most(threads=(self.threads, 256))
+        if not self.bundle:
+            found.append("bundle: must name a file")
         if self.preprocess_override and not self.preprocess_override.accept_mismatch:
             found.append(
                 "preprocess_override.accept_mismatch: must be true: the device would run another "
@@ -89,7 +93,7 @@ class MonitorConfig:
     false_alarms_per_month: float = 1.0
     """The promise, over all detectors of this device together."""
     labelled_frames: int = 1000
-    """Accuracy is over the newest so many labelled frames."""
+    """Accuracy is over the newest so many labelled frames, 10,000 at most."""
 
     def problems(self) -> list[str]:
         found = _at_least(
@@ -97,6 +101,10 @@ class MonitorConfig:
             window__samples=(self.window.samples, 20),
             window__interval_s=(self.window.interval_s, 0.1),
             labelled_frames=(self.labelled_frames, 1),
+        )
+        found += _at_most(
+            window__interval_s=(self.window.interval_s, LONGEST_INTERVAL_S),
+            labelled_frames=(self.labelled_frames, 10_000),
         )
         if self.false_alarms_per_month <= 0:
             found.append("false_alarms_per_month: must be more than 0")
@@ -116,7 +124,9 @@ class HealthConfig:
     interval_s: float = 300.0
 
     def problems(self) -> list[str]:
-        return _at_least(interval_s=(self.interval_s, 0.1))
+        return _at_least(interval_s=(self.interval_s, 0.1)) + _at_most(
+            interval_s=(self.interval_s, LONGEST_INTERVAL_S)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,15 +292,40 @@ def _at_least(**limits: tuple[float, float]) -> list[str]:
     ]
 
 
+def _at_most(**limits: tuple[float, float]) -> list[str]:
+    """Problems of ``name=(value, highest)``."""
+    return [
+        f"{name.replace('__', '.')}: must be at most {high:g}, got {value:g}"
+        for name, (value, high) in limits.items()
+        if not value <= high
+    ]
+
+
 SECRET_KEYS = frozenset({"password", "password_file", "username", "key"})
 
 
-def public(value: Any) -> Any:
-    """The config as plain data without secrets, for the ``about`` message."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {f.name: public(getattr(value, f.name)) for f in fields(value) if f.name not in SECRET_KEYS}
+def public(
+    config: AgentConfig, *, sources: Mapping[str, str], delegates: Mapping[str, str]
+) -> dict[str, Any]:
+    """The config as agent.yaml would say it in full, without secrets, for the ``about`` message."""
+    plain: dict[str, Any] = _plain(config)
+    plain["model"] = _plain(config.model.options) | {"delegate": _with_kind(config.model.delegate, delegates)}
+    plain["source"] = _with_kind(config.source, sources)
+    return {name: section for name, section in plain.items() if section is not None}
+
+
+def _with_kind(made: Any, kinds: Mapping[str, str]) -> dict[str, Any]:
+    place = f"{type(made).__module__}:{type(made).__qualname__}"
+    kind = next(name for name, registered in kinds.items() if registered == place)
+    options: dict[str, Any] = _plain(made)
+    return {"kind": kind} | options
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in SECRET_KEYS}
     if isinstance(value, Mapping):
-        return {str(key): public(item) for key, item in value.items() if key not in SECRET_KEYS}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [public(item) for item in value]
+        return [_plain(item) for item in value]
     return value

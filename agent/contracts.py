@@ -192,6 +192,11 @@ class Source(Protocol):
 class Feed(Protocol):
     """An opened source. Raises SourceError when the source is lost."""
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it may be iterated again after a SourceError: it knows what it has delivered."""
+        ...
+
     def __iter__(self) -> Iterator[Frame | Skipped]: ...
 
     def close(self) -> None: ...

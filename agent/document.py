@@ -49,7 +49,10 @@ def read_yaml(text: str) -> Any:
         line = f"line {mark.line + 1}: " if mark else ""
         raise DocumentError(f"{line}{error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise DocumentError(str(error).splitlines()[0]) from None
+        raise DocumentError((str(error) or "not YAML").splitlines()[0]) from None
+    except (LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own constructors fail so on values like `!!int ''` and `!!timestamp x`.
+        raise DocumentError(f"a value does not fit its tag ({error!r})") from None
     except RecursionError:
         raise DocumentError("nested too deeply") from None
 

@@ -17,12 +17,12 @@ from agent import npy
 from agent.contracts import Array, Payload
 from agent.document import DocumentError, read_json
 from agent.errors import BundleError
+from agent.preprocess.image_header import SUFFIXES
 from agent.preprocess.trace import StepTrace
 from agent.structure import StructureProblemsError, structure
 
 FOLDER = "litewatch/golden/"
 _INDEX, _PROBES = FOLDER + "index.json", FOLDER + "probes.npy"
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,8 @@ class _Index:
 
 
 def encode(inputs: Sequence[GoldenInput]) -> dict[str, bytes]:
-    """The files that hold ``inputs``. All must have outputs of the same shapes (ValueError)."""
+    """The files that hold ``inputs``. All must have outputs of the same shapes (ValueError) and names
+    that UTF-8 can hold (UnicodeEncodeError; see ``plain_text``)."""
     listed, files = [], {}
     for number, golden in enumerate(inputs):
         file = f"{number:04d}{_suffix(golden)}"
@@ -119,6 +120,7 @@ def decode(files: Mapping[str, bytes], *, where: str) -> tuple[GoldenInput, ...]
     except (DocumentError, StructureProblemsError) as error:
         problems = error.problems if isinstance(error, StructureProblemsError) else [str(error)]
         raise BundleError(*(f"{where}: {_INDEX}: {problem}" for problem in problems)) from None
+    _check_counts(index, files, where)
     stacks = [_array(files, _output(number), where) for number in range(min(index.outputs, len(files)))]
     probes = _array(files, _PROBES, where)
     wanted = sum(trace.probes for listed in index.inputs for trace in listed.traces)
@@ -138,6 +140,20 @@ def decode(files: Mapping[str, bytes], *, where: str) -> tuple[GoldenInput, ...]
         )
         for number, listed in enumerate(index.inputs)
     )
+
+
+def _check_counts(index: _Index, files: Mapping[str, bytes], where: str) -> None:
+    """Raises BundleError with every count that cannot be one."""
+    counts = {"outputs": index.outputs}
+    for i, listed in enumerate(index.inputs):
+        counts |= {f"inputs[{i}].traces[{j}].probes": trace.probes for j, trace in enumerate(listed.traces)}
+    found = [f"{_INDEX}: {place}: expected at least 0, got {n}" for place, n in counts.items() if n < 0]
+    for listed in index.inputs:
+        size = len(_file(files, FOLDER + listed.file, where))
+        if listed.vector and size % 8:
+            found.append(f"{FOLDER}{listed.file}: {size} bytes are no vector of float64")
+    if found:
+        raise BundleError(*(f"{where}: {problem}" for problem in found))
 
 
 def _trace(recorded: _Trace, probe: list[float]) -> StepTrace:
@@ -160,7 +176,7 @@ def _suffix(golden: GoldenInput) -> str:
     if golden.vector:
         return ".f64"
     suffix = PurePosixPath(golden.name).suffix.lower()
-    return suffix if suffix in _IMAGE_SUFFIXES else ".image"
+    return suffix if suffix in SUFFIXES else ".image"
 
 
 def _file(files: Mapping[str, bytes], name: str, where: str) -> bytes:

@@ -16,7 +16,8 @@ from agent.errors import BundleError
 from agent.structure import StructureProblemsError, structure, structure_kind
 
 SCHEMA = 1
-"""Raised only when an older agent would misread a bundle; unknown keys are ignored."""
+"""Raised only when an older agent would misread a bundle. Unknown keys are ignored, but not below
+``decoder``: an option that an agent does not know changes what the outputs mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

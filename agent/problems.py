@@ -5,9 +5,19 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from agent.errors import OutboxError, WireError
+from agent.plain_text import plain_text
 from agent.telemetry.messages import DeviceState
 
+LONGEST_LINE = 500
+
 _log = logging.getLogger(__name__)
+
+
+def plain_line(text: str) -> str:
+    """A problem on one line of bounded length: file names, row ids and headers of other people's
+    making end up in it."""
+    return plain_text(text, longest=LONGEST_LINE)
 
 
 class StateSink(Protocol):
@@ -25,10 +35,14 @@ class Problems:
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
         self._ready = False
+        self._closed = False
 
     def set(self, subject: str, problem: str | None) -> None:
         """What is wrong with ``subject`` now; None when it is well."""
+        problem = None if problem is None else plain_line(problem)
         with self._lock:
+            if self._closed:
+                return
             if self._known.get(subject) == problem:
                 return
             if problem is None:
@@ -46,7 +60,15 @@ class Problems:
             self._ready = True
             self._publish()
 
+    def close(self) -> None:
+        """The session ends: what a thread left behind still says no longer changes the state."""
+        with self._lock:
+            self._closed = True
+
     def _publish(self) -> None:
         problems = tuple(f"{subject}: {problem}" for subject, problem in sorted(self._known.items()))
-        self._sink.set_state("degraded" if problems else "online", problems)
+        try:
+            self._sink.set_state("degraded" if problems else "online", problems)
+        except (WireError, OutboxError) as error:
+            _log.error("the state could not be published: %s", error)
         self._on_change("; ".join(problems) or "online")

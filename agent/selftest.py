@@ -78,6 +78,7 @@ def _numeric_difference(
     for recorded, value, spec in zip(golden.outputs, raw, specs, strict=True):
         was, now = dequantize(recorded, spec), dequantize(value, spec)
         allowed = OUTPUT_TOLERANCE * max(float(np.ptp(was)), float(np.abs(was).max()), 1e-6)
-        if was.shape != now.shape or float(np.abs(was - now).max()) > allowed:
+        # Written so that NaN, which is not less than anything, counts as different.
+        if was.shape != now.shape or not float(np.abs(was - now).max()) <= allowed:
             return f"{golden.name}: {type(given).__name__.lower()} differs from the recorded one"
     return ""

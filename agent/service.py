@@ -13,14 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
 from agent.buffer import FrameBuffer
-from agent.config import AgentConfig, DeviceConfig
+from agent.config import AgentConfig
 from agent.contracts import Frame, Skipped
 from agent.device.clock import boot_id, clock_synced
 from agent.device.sdnotify import Notifier
@@ -30,16 +28,15 @@ from agent.feeder import Feeder
 from agent.later import Later
 from agent.pipeline import Outcome, Pipeline
 from agent.preprocess.trace import Comparison
-from agent.problems import Problems
+from agent.problems import Problems, plain_line
 from agent.selftest import reproduces
-from agent.startup import Assembly, about, assemble, state_dir
+from agent.startup import Assembly, Session, about, assemble, state_dir
 from agent.telemetry.clock import Clock, format_utc
-from agent.telemetry.identity import new_session
 from agent.telemetry.messages import Alarm, Body, Health, Labels, kind_of
-from agent.telemetry.options import MqttOptions
-from agent.telemetry.ports import Link
+from agent.telemetry.session_file import remembered_session
 from agent.thresholds import ALPHA_FLOOR, prepare_detector
 from agent.truth import Truth
+from agent.uplink import open_telemetry
 from agent.watch import Watch, WatchSettings
 
 if TYPE_CHECKING:
@@ -53,21 +50,11 @@ LOOK_INTERVAL_NS = 50_000_000
 TELEMETRY_INTERVAL_NS = 5_000_000_000
 """How often telemetry is asked what keeps messages from arriving."""
 STOP_WITHIN_S = 5.0
+PROBLEMS_SAID = 50
+"""Of a bad bundle or config; a hostile one can have thousands."""
+NOT_YET_COMPARED = Comparison(verdict="not checked", step=None, detail="")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Session:
-    """What a run of the agent is told from outside."""
-
-    id: str
-    state: Path
-    notifier: Notifier
-    clock: Clock
-    frames: int | None = None
-    """Stop after so many frames; None: when the source ends, or never."""
-    on_outcome: Callable[[Outcome], None] | None = None
 
 
 class Service:
@@ -116,7 +103,9 @@ class Service:
             self._telemetry.emit(body, urgent=urgent)
         except (WireError, OutboxError) as error:
             _log.error("a message was lost: %s", error)
-            self._problems.set("telemetry", f"a {kind_of(body)} could not be published: {error}")
+            self._problems.set(f"message {kind_of(body)}", f"could not be published: {error}")
+        else:
+            self._problems.set(f"message {kind_of(body)}", None)
 
     def run(self) -> int:
         """Run until the source ends, ``frames`` are done or ``stop`` is called; the exit code."""
@@ -124,6 +113,7 @@ class Service:
         signal.signal(signal.SIGINT, lambda *_: self.stop())
         cv2.setNumThreads(1)
         self._telemetry.set_preprocess(self._assembly.in_use)
+        self._telemetry.set_about(about(self._assembly, self._config, NOT_YET_COMPARED))
         self._announce_override()
         self._feeder.start()
         self._problems.ready()
@@ -133,6 +123,10 @@ class Service:
         gc.enable()
         try:
             self._loop()
+        except LitewatchError as error:
+            # The delegate or runtime failed: whoever watches the fleet must learn why it stopped.
+            self._problems.set("model", str(error))
+            raise
         finally:
             self._end()
         return 0
@@ -171,7 +165,7 @@ class Service:
 
     def _skip(self, name: str, reason: str) -> None:
         self._skipped += 1
-        self._skipped_last = f"{name}: {reason}"
+        self._skipped_last = plain_line(f"{name}: {reason}")
         now_ns = time.monotonic_ns()
         if now_ns >= self._skip_log_due_ns:
             # A damaged stream skips every frame; the log shows one a second, health counts all.
@@ -217,13 +211,17 @@ class Service:
         try:
             compared = reproduces(assembly.bundle, assembly.runner.input)
             self._examined.append(lambda _: self._announce_reproduction(compared))
+        except Exception as error:  # a defect here must not cost the thresholds
+            _log.exception("the comparison with the packed vectors failed")
+            self._problems.set("preprocess", f"not compared with the packed vectors: {error!r}")
+        try:
             samples = self._config.monitor.window.samples
             detector = prepare_detector(
                 assembly.bundle.reference, samples=samples, folder=self._session.state
             )
             self._examined.append(lambda now_ns: self._watch.attach(detector, now_ns=now_ns))
         except Exception as error:  # without thresholds the agent still runs, and says that it is blind
-            _log.exception("the examination failed")
+            _log.exception("the thresholds could not be made")
             self._problems.set("monitor", f"drift is not tested: {error!r}")
 
     def _announce_reproduction(self, compared: Comparison) -> None:
@@ -296,8 +294,11 @@ class Service:
         self._feeder.close()
         now_ns = time.monotonic_ns()
         self._receive_all()
+        while self._examined:
+            self._examined.popleft()(now_ns)
         self._watch.close_window(now_ns)
         self.emit(self._health(now_ns))
+        self._problems.close()
         self._telemetry.stop(STOP_WITHIN_S)
         self._assembly.runner.close()
 
@@ -327,7 +328,7 @@ def start(
     """
     state = state_dir(config, environment)
     session = Session(
-        id=new_session(),
+        id=remembered_session(state / "session"),
         state=state,
         notifier=Notifier(address=environment.get("NOTIFY_SOCKET")),
         clock=Clock(wall=time.time, monotonic=time.monotonic, boot_id=boot_id(), synced=clock_synced),
@@ -335,52 +336,21 @@ def start(
         on_outcome=on_outcome,
     )
     # Telemetry is put together on a second thread while the model loads: half of the latter is C.
-    opened = Later(lambda: _open_telemetry(config, session, environment))
+    opened = Later(lambda: open_telemetry(config, session, environment))
     try:
         assembly = assemble(config, state=state)
     except LitewatchError as error:
-        telemetry = opened.result()
-        problems = error.problems if isinstance(error, InputError) else (str(error),)
-        telemetry.set_state("degraded", problems)
-        telemetry.stop(STOP_WITHIN_S)
+        _say_why_not(opened, error)
         raise
     return Service(config, assembly, opened.result(), session).run()
 
 
-def _open_telemetry(config: AgentConfig, session: Session, environment: Mapping[str, str]) -> "Telemetry":
-    # Imported here, on the thread that opens it.
-    from agent.telemetry.letterhead import Letterhead
-    from agent.telemetry.no_link import NoLink
-    from agent.telemetry.outbox import Outbox
-    from agent.telemetry.telemetry import Telemetry
-
-    device, options = config.device, config.outbox
-    mqtt = config.mqtt or MqttOptions(host="", backoff_max_s=3600)
-    outbox = Outbox(
-        options.path or session.state / "outbox.db",
-        session=session.id,
-        max_bytes=options.max_bytes,
-        flush_interval_s=options.flush_interval_s,
-        clock=session.clock.monotonic,
-    )
-    telemetry = Telemetry(
-        letterhead=Letterhead(device=device.id, site=device.site, session=session.id, clock=session.clock),
-        outbox=outbox,
-        link=NoLink() if config.mqtt is None else _link(config.mqtt, device, environment),
-        mqtt=mqtt,
-        options=options,
-    )
-    telemetry.start()
-    telemetry.set_state("starting")
-    return telemetry
-
-
-def _link(mqtt: MqttOptions, device: DeviceConfig, environment: Mapping[str, str]) -> Link:
-    # Imported here: an agent without a broker does without its library.
-    from agent.telemetry.mqtt import MqttLink
-
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and mqtt.password_file and (Path(credentials) / mqtt.password_file).is_file():
-        # A bare name is looked up among systemd's credentials first.
-        mqtt = replace(mqtt, password_file=str(Path(credentials) / mqtt.password_file))
-    return MqttLink(mqtt, client_id=f"litewatch-{device.site}-{device.id}")
+def _say_why_not(opened: "Later[Telemetry]", error: LitewatchError) -> None:
+    """Publish why this session cannot run, where telemetry itself can."""
+    problems = error.problems if isinstance(error, InputError) else (str(error),)
+    try:
+        telemetry = opened.result()
+        telemetry.set_state("degraded", tuple(plain_line(problem) for problem in problems[:PROBLEMS_SAID]))
+        telemetry.stop(STOP_WITHIN_S)
+    except LitewatchError as other:
+        _log.error("and that could not be published: %s", other)

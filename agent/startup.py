@@ -5,7 +5,7 @@ Config and bundle are the user's (exit code 2); runtime and delegate are the mac
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,17 +18,22 @@ from agent import config as configs
 from agent.bundle import Bundle, load
 from agent.config import AgentConfig
 from agent.contracts import Runner
+from agent.device.sdnotify import Notifier
 from agent.device.vitals import cpu_model, os_name
 from agent.errors import BundleError, ConfigError, SpecError
 from agent.monitor import promise
 from agent.monitor.features import FeatureSet, Task, feature_set
+from agent.pipeline import Outcome
 from agent.preprocess import spec as specs
 from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import Comparison
+from agent.runtime import KINDS as DELEGATES
 from agent.runtime.choice import choose
 from agent.runtime.interpreter import open_runner
 from agent.selftest import Answer, answers
+from agent.sources import KINDS as SOURCES
+from agent.telemetry.clock import Clock
 from agent.telemetry.messages import About, PreprocessInUse
 from agent.thresholds import RESAMPLES
 
@@ -45,18 +50,38 @@ class Assembly:
     answer: Answer
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """What a run of the agent is told from outside."""
+
+    id: str
+    state: Path
+    notifier: Notifier
+    clock: Clock
+    frames: int | None = None
+    """Stop after so many frames; None: when the source ends, or never."""
+    on_outcome: Callable[[Outcome], None] | None = None
+
+
 def state_dir(config: AgentConfig, environment: Mapping[str, str]) -> Path:
     """The folder for outbox and caches, made if need be. Raises ConfigError when it cannot be."""
-    home = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     named = config.device.state_dir or environment.get("STATE_DIRECTORY")
-    path = Path(named) if named else home / "litewatch" / config.device.id
     try:
+        path = Path(named) if named else _home(environment) / "litewatch" / config.device.id
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"device.state_dir: {path} cannot be made: {error.strerror}") from None
+    except RuntimeError:
+        raise ConfigError("device.state_dir: must be set, for this user has no home folder") from None
     if not os.access(path, os.W_OK):
         raise ConfigError(f"device.state_dir: {path} is not writable by this user")
     return path
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    """Where a user's programs keep their state. RuntimeError when the user has no home."""
+    given = environment.get("XDG_STATE_HOME")
+    return Path(given) if given else Path.home() / ".local" / "state"
 
 
 def assemble(config: AgentConfig, *, state: Path) -> Assembly:
@@ -112,7 +137,7 @@ def about(assembly: Assembly, config: AgentConfig, compared: Comparison) -> Abou
         reproduction_detail=compared.detail,
         reference_accuracy=bundle.reference.accuracy,
         reference_labelled=bundle.reference.labelled,
-        config=configs.public(config),
+        config=configs.public(config, sources=SOURCES, delegates=DELEGATES),
     )
 
 

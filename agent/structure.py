@@ -113,7 +113,7 @@ def _scalar_union(value: object, cls: Any) -> object:
     if value is None and types.NoneType in wanted:
         return None
     if type(value) in wanted and not (isinstance(value, float) and not math.isfinite(value)):
-        return value
+        return _exactly(value, str) if isinstance(value, str) else value
     if float in wanted and type(value) is int:
         return float(value)
     names = " or ".join(arg.__name__ for arg in wanted if arg is not types.NoneType)
@@ -130,7 +130,14 @@ def _choice(value: object, cls: Any) -> object:
 def _exactly(value: object, want: type) -> object:
     if type(value) is not want:
         raise ValueError(f"expected {want.__name__}, got {_show(value)}")
+    if isinstance(value, str) and not _travels(value):
+        raise ValueError(f"holds a character no file name or message can carry: {_show(value)}")
     return value
+
+
+def _travels(text: str) -> bool:
+    """No NUL, which ends a file name, and no half of a surrogate pair, which UTF-8 cannot say."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _number(value: object) -> float:

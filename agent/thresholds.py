@@ -34,6 +34,8 @@ def _save(path: Path, content: bytes) -> None:
     """A device without room for its cache computes it again at its next start."""
     fresh = path.with_suffix(".new")
     try:
+        for earlier in path.parent.glob("thresholds-*"):
+            earlier.unlink(missing_ok=True)  # of another bundle or window: half a megabyte each
         fresh.write_bytes(content)
         fresh.replace(path)
     except OSError as error:

@@ -7,6 +7,7 @@ with the reference kernels, the plain ones that define the right answer.
 from agent.contracts import Payload, Runner
 from agent.errors import BundleError, FrameError
 from agent.golden import GoldenInput
+from agent.plain_text import plain_text
 from agent.preprocess.compiled import run_steps
 from agent.preprocess.spec import PreprocessSpec, is_image
 from agent.preprocess.trace import trace
@@ -28,7 +29,8 @@ def record(
 ) -> tuple[GoldenInput, ...]:
     """The first ``count`` usable inputs by ``choose``; originals too large for the cap are passed over.
 
-    ``runner`` runs the reference kernels. Raises BundleError when the model's outputs change shape.
+    A name is recorded as ``plain_text``: a file's need not be text. ``runner`` runs the reference
+    kernels. Raises BundleError when the model's outputs change shape.
     """
     recorded: list[GoldenInput] = []
     for given in choose(inputs):
@@ -48,7 +50,7 @@ def record(
             raise BundleError("the model's outputs change their shape from input to input")
         recorded.append(
             GoldenInput(
-                name=given.name,
+                name=plain_text(given.name),
                 encoded=encoded,
                 label=given.label,
                 traces=traces,

@@ -22,9 +22,12 @@ import numpy as np
 
 from agent.contracts import Payload, Vector
 from agent.errors import FrameError, LabelError
+from agent.preprocess.image_header import SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+_TIFF_SUFFIXES = (".tif", ".tiff")
+"""Images to people, but nothing that is decoded: said before the long run, not skipped one by one."""
 MAX_IMAGE_BYTES = 32 * 2**20
+_NO_TIFF = "TIFF is not read: convert it"
 _SHOWN = 20
 """Problems of one kind that are listed before the rest is only counted."""
 
@@ -131,6 +134,9 @@ def find_images(where: Path, read_label: ReadLabel | None) -> Inputs:
         if not name or not path.is_file():
             problems.append(f"{where}: line {line}: no file {name or '(empty)'}")
             continue
+        if path.suffix.lower() in _TIFF_SUFFIXES:
+            problems.append(f"{where}: line {line}: {name}: {_NO_TIFF}")
+            continue
         label = _label(row.get("label"), read_label, f"{where}: line {line}", problems)
         inputs.append(Input(name=name, label=label, path=path))
     return _found(where, inputs, problems)
@@ -162,24 +168,26 @@ def _folder(where: Path, read_label: ReadLabel | None) -> Inputs:
     problems: list[str] = []
     inputs: list[Input] = []
     folders = sorted(path for path in where.iterdir() if path.is_dir() and not path.name.startswith("."))
-    flat = _images_in(where)
+    flat = _files_in(where, SUFFIXES)
+    for folder in (where, *folders):
+        problems += [f"{path}: {_NO_TIFF}" for path in _files_in(folder, _TIFF_SUFFIXES)]
     if folders and flat and read_label is not None:
         problems.append(f"{where}: holds both images and folders: one folder per label, or only images")
     for folder in folders:
         label = _label(folder.name, read_label, f"{where}: folder {folder.name}", problems)
         inputs += [
             Input(name=path.relative_to(where).as_posix(), label=label, path=path)
-            for path in _images_in(folder)
+            for path in _files_in(folder, SUFFIXES)
         ]
     inputs += [Input(name=path.name, label=None, path=path) for path in flat]
     return _found(where, inputs, problems)
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -236,7 +244,7 @@ def _found(where: Path, inputs: list[Input], problems: list[str], columns: tuple
     if len(problems) > _SHOWN:
         problems[_SHOWN:] = [f"{where}: and {len(problems) - _SHOWN} more problems"]
     if not inputs and not problems:
-        problems.append(f"{where}: no inputs found ({', '.join(IMAGE_SUFFIXES)})")
+        problems.append(f"{where}: no inputs found ({', '.join(SUFFIXES)})")
     if problems:
         raise LabelError(*problems)
     return Inputs(where=str(where), inputs=tuple(inputs), columns=columns)

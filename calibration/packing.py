@@ -18,6 +18,7 @@ from agent.bundle import Bundle, Parts
 from agent.contracts import Array, Decoder
 from agent.errors import BundleError, FrameError
 from agent.manifest import Environment
+from agent.plain_text import plain_text
 from agent.preprocess.spec import fingerprint
 from agent.runtime.choice import Runtime
 from calibration import golden, reference_builder
@@ -64,7 +65,7 @@ def pack(plan: Plan, *, key: str | None, progress: Progress) -> Packed:
     recorded = golden.record(plan.inputs, spec=plan.files.spec, runner=reference_kernels)
     reference_kernels.close()
     parts = Parts(
-        name=plan.request.model.stem,
+        name=plain_text(plan.request.model.stem),
         created=plan.request.created,
         preprocess=plan.files.spec_text,
         decoder=decoder,
@@ -117,7 +118,7 @@ def _some_outputs(plan: Plan) -> list[Array]:
         try:
             outputs.append(plan.runner.run(plan.compiled(given.payload()).tensor)[0])
         except FrameError as error:
-            reasons.append(f"{given.name}: {error}")
+            reasons.append(plain_text(f"{given.name}: {error}"))
         if len(outputs) == _GUESS_INPUTS:
             break
     if not outputs:

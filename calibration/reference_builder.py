@@ -27,6 +27,7 @@ from agent.monitor.features import FeatureSet
 from agent.monitor.groups import NO_GROUPS, Groups, group_classes, predicted_class
 from agent.monitor.pixels import pixel_counts
 from agent.monitor.reference import Reference
+from agent.plain_text import plain_text
 from agent.preprocess.compiled import Compiled
 from calibration.labelled import Input
 
@@ -59,7 +60,7 @@ class Subject:
 class Built:
     """A reference and what it was made from. ``correct`` counts top-1 hits among ``labelled``.
 
-    ``skipped``: each unusable input with the reason.
+    ``skipped``: each unusable input with the reason, as ``plain_text``.
     """
 
     reference: Reference
@@ -91,7 +92,7 @@ def build(
                 prediction, view = subject.predict(given.payload())
                 row = subject.features.row(view, prediction)
             except FrameError as error:
-                skipped.append(f"{given.name}: {error}")
+                skipped.append(plain_text(f"{given.name}: {error}"))
                 _check_skipped(skipped, total)
                 continue
             rows.add(given.name, row, prediction, view)

@@ -23,7 +23,7 @@ from agent.bundle import Bundle
 from agent.contracts import Classification
 from agent.errors import BundleError
 from agent.monitor import reference
-from agent.preprocess.trace import trace
+from agent.preprocess.trace import StepTrace, trace
 from agent.runtime.choice import choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
@@ -280,6 +280,11 @@ def test_damaged_golden_files_are_refused_with_their_place(packed: bytes) -> Non
     index["inputs"][2]["label"] = 1
     changed = json.dumps(index).encode()
     assert problems(with_manifest(packed, lambda d: None, {name: changed})) == [
+        "b.tflite: litewatch/golden/index.json: inputs[3].traces[0].probes: expected at least 0, got -1"
+    ]
+    index["inputs"][3]["traces"][0]["probes"] = 0
+    changed = json.dumps(index).encode()
+    assert problems(with_manifest(packed, lambda d: None, {name: changed})) == [
         "b.tflite: litewatch/golden/index.json: does not agree with its arrays"
     ]
     for file in ("litewatch/golden/probes.npy", "litewatch/golden/output-0.npy"):
@@ -379,3 +384,49 @@ def test_loading_imports_no_cryptography_and_no_runtime(packed: bytes, tmp_path:
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def golden_files(**changes: int) -> dict[str, bytes]:
+    """One vector of two values with two traces; ``changes`` sets numbers of the index."""
+    probe = StepTrace(
+        step="cast", revision=1, shape=(2,), dtype="float32", sha256="", tolerance=0.0, probe=(1.0,)
+    )
+    outputs = (np.zeros(1, np.float32),)
+    vector = np.array([1.0, 2.0]).tobytes()
+    given = golden.GoldenInput(
+        name="a", encoded=vector, label=None, traces=(probe, probe), outputs=outputs, vector=True
+    )
+    files = golden.encode([given])
+    index = json.loads(files["litewatch/golden/index.json"])
+    index["outputs"] = changes.get("outputs", 1)
+    index["inputs"][0]["traces"][0]["probes"] = changes.get("first", 1)
+    index["inputs"][0]["traces"][1]["probes"] = changes.get("second", 1)
+    return files | {
+        "litewatch/golden/index.json": json.dumps(index).encode(),
+        "litewatch/golden/0000.f64": vector[: changes.get("bytes", 16)],
+    }
+
+
+def test_counts_of_golden_files_that_cannot_be() -> None:
+    (read,) = golden.decode(golden_files(), where="b")
+    assert [trace.probe for trace in read.traces] == [(1.0,), (1.0,)]
+    with pytest.raises(BundleError) as caught:
+        # The two counts of probes add up to what the array holds.
+        golden.decode(golden_files(outputs=-1, first=5, second=-3, bytes=15), where="b")
+    assert caught.value.problems == (
+        "b: litewatch/golden/index.json: outputs: expected at least 0, got -1",
+        "b: litewatch/golden/index.json: inputs[0].traces[1].probes: expected at least 0, got -3",
+        "b: litewatch/golden/0000.f64: 15 bytes are no vector of float64",
+    )
+
+
+def test_an_unknown_key_is_ignored_but_not_below_decoder(packed: bytes) -> None:
+    def later(document: dict[str, Any]) -> None:
+        document["later"] = document["environment"]["later"] = 1
+
+    def meaning(document: dict[str, Any]) -> None:
+        document["decoder"]["later"] = 1
+
+    assert bundle_files.read(with_manifest(packed, later), name="b.tflite").manifest.task == "classification"
+    (problem,) = problems(with_manifest(packed, meaning))
+    assert problem.startswith("b.tflite: manifest.json: decoder: unknown key 'later'")

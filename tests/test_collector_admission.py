@@ -135,6 +135,22 @@ def test_only_a_payload_that_can_never_be_read_is_settled() -> None:
         assert verdict.settles == expected, name
 
 
+@pytest.mark.parametrize("defect", [MemoryError("no room"), RuntimeError("a defect")])
+def test_what_failed_in_the_collector_itself_is_kept_by_the_device(
+    monkeypatch: pytest.MonkeyPatch, defect: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise defect
+
+    for place in ("agent.telemetry.wire.decode", "agent.telemetry.wire.compact"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, fails)
+            verdict = admit(PLACE, VALID, received_at=AT)
+        assert isinstance(verdict, Refused)
+        assert (verdict.reason, verdict.settles) == (f"could not be judged: {defect!r}", None)
+    assert isinstance(admit(PLACE, VALID, received_at=AT), Accepted)
+
+
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
     lambda children: (

@@ -1,6 +1,7 @@
 """The collector against a real broker: stored once, acknowledged after the commit, never stopped."""
 
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -10,14 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as mqtt
 import pytest
 from broker import Broker, eventually, free_port, start_broker
-from collecting import Collecting, Devices, version_of
+from collecting import LITEWATCH, ROOT, Collecting, Devices, version_of
 from devices import Device
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from seeded_telemetry import AT, HEALTH, SESSIONS, about, alarm, envelope, health, state
 from test_collector_admission import HOSTILE
 
 from agent.telemetry import wire
+from agent.telemetry.messages import Label
 from agent.telemetry.options import MqttOptions
 from tools.collector.collector import Collector
 from tools.collector.inbox import Inbound, Inbox
@@ -114,7 +118,7 @@ def test_nothing_from_the_network_moves_the_cursor(collecting: Collecting, devic
     devices.send(state("degraded", 1, problems=("\x1b[2J\x1b[31mall is well\r\n",)))
     collecting.hears("all is well")
     assert "\x1b" not in collecting.said()
-    assert "lab/cam-1: degraded; ·[2J·[31mall is well··" in collecting.said()
+    assert "lab/cam-1: degraded; �[2J�[31mall is well��" in collecting.said()
 
 
 def test_a_stale_death_does_not_overrule_the_living(collecting: Collecting, devices: Devices) -> None:
@@ -266,6 +270,70 @@ def test_a_broker_that_refuses_says_why(tmp_path: Path, start: Callable[..., Bro
     collecting = Collecting(tmp_path / "c", broker, "--username", "fleet", "--password-file", str(secret))
     collecting.hears(f"127.0.0.1:{broker.port} refuses: Not authorized; trying again")
     collecting.stop()
+
+
+def test_the_documented_access_rules_let_a_device_deliver_and_speak_as_nobody_else(
+    tmp_path: Path, start: Callable[..., Broker]
+) -> None:
+    (rules,) = re.findall(
+        r"^```acl\n(.*?)^```", (ROOT / "docs" / "telemetry.md").read_text(), re.DOTALL | re.M
+    )
+    acl, passwords, secret = (tmp_path / name for name in ("acl", "passwords", "secret"))
+    acl.write_text(rules)
+    secret.write_text("sesame\n")
+    if shutil.which("mosquitto_passwd") is None:
+        pytest.skip("needs mosquitto_passwd")
+    for place, login in enumerate(("fleet", "operator", "cam-1", "cam-2")):
+        made = ["mosquitto_passwd", *(["-c"] if place == 0 else []), "-b", str(passwords), login, "sesame"]
+        subprocess.run(made, check=True, capture_output=True)
+    acl.chmod(0o644)
+    passwords.chmod(0o644)
+    extra = f"allow_anonymous false\npassword_file {passwords}\nacl_file {acl}"
+    broker = start(tmp_path / "broker", config_extra=extra)
+    login = ("--password-file", str(secret), "--username")
+    collecting = Collecting(tmp_path / "c", broker, *login, "fleet").ready()
+    device = Device(tmp_path, broker, username="cam-1", password_file=str(secret))
+    try:
+        device.telemetry.set_state("online")
+        eventually(
+            lambda: device.telemetry.stats.counters.acknowledged == 1, what="delivered and acknowledged"
+        )
+        assert device.held == 0 and device.telemetry.stats.problems == ()
+        to_device = ("--site", "lab", "--device", "cam-1", "--name", "a.jpg", "--label", "7")
+        place = ("--mqtt", f"{broker.host}:{broker.port}", *login, "operator")
+        subprocess.run([*LITEWATCH, "label", *to_device, *place], cwd=ROOT, check=True, capture_output=True)
+        assert device.telemetry.inbox.get(timeout=20).body.labels == (Label(label=7, name="a.jpg"),)
+    finally:
+        device.telemetry.stop(0.0)
+    answers = {
+        topic: answer_to(broker, "cam-2", topic)
+        for topic in (
+            "lab/cam-2/health",
+            "lab/cam-1/health",
+            "lab/cam-1/ack",
+            "other/cam-1/health",
+            "other/cam-2/health",
+        )
+    }
+    denied = "Not authorized"
+    assert answers.pop("lab/cam-2/health") == "Success"
+    assert set(answers.values()) == {denied}
+    collecting.stop()
+
+
+def answer_to(broker: Broker, login: str, place: str) -> str:
+    """The broker's word on a message that ``login`` publishes."""
+    told: list[str] = []
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.username_pw_set(login, "sesame")
+    client.on_connect = lambda *_: client.publish(f"litewatch/1/{place}", b"x", qos=1)
+    client.on_publish = lambda _c, _u, _mid, reason, _p: told.append(str(reason))
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    eventually(lambda: told, what=f"an answer to {place}")
+    client.disconnect()
+    client.loop_stop()
+    return told[0]
 
 
 def test_tls(tmp_path: Path, start: Callable[..., Broker]) -> None:

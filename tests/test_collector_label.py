@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.errors import LabelError
+from agent.errors import LabelError, WireError
 from agent.telemetry import wire
-from agent.telemetry.messages import Envelope, Label
-from tools.collector.labels import parse_label, read_labels
+from agent.telemetry.messages import Envelope, Label, Labels
+from agent.telemetry.options import MqttOptions
+from tools.collector.labels import in_batches, parse_label, read_labels
+from tools.collector.sender import send_labels
 
 pytest_plugins = ("broker",)
 
@@ -73,14 +75,14 @@ def test_a_csv_goes_in_messages_of_200(
 
 def test_a_bad_csv_names_every_problem_and_sends_nothing(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text("name,label\na.jpg,1\na.jpg,2\n,3\nb.jpg,\nc.jpg,nan\nd.jpg,1,2\n")
+    path.write_text("name,label\na.jpg,1\na.jpg,2\n,3\nb.jpg,\nc.jpg,1e999\nd.jpg,1,2\n")
     done = run(None, "--csv", str(path))
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"error: {path} line 3: 'a.jpg' has another label in line 2",
         f"error: {path} line 4: expected a name of 1 to 1024 printable characters",
         f"error: {path} line 5: expected a label of 1 to 1024 characters, got 0",
-        f"error: {path} line 6: expected a finite number, got nan",
+        f"error: {path} line 6: expected a finite number, got 1e999",
         f"error: {path} line 7: expected 2 cells, got 3",
     ]
 
@@ -99,7 +101,7 @@ def test_a_bad_csv_names_every_problem_and_sends_nothing(tmp_path: Path) -> None
             "error: --csv: names its frames itself; leave out --frame and --name\n",
         ),
         (("--csv", "absent.csv"), "error: absent.csv: cannot be read (No such file or directory)\n"),
-        (("--name", "a", "--label", "inf"), "error: --label: expected a finite number, got inf\n"),
+        (("--name", "a", "--label", "1e999"), "error: --label: expected a finite number, got 1e999\n"),
         (
             ("--name", "a", "--label", "1", "--mqtt", "a:b:c"),
             "error: --mqtt: expected HOST or HOST:PORT, got 'a:b:c'\n",
@@ -162,6 +164,36 @@ def test_what_a_label_may_be() -> None:
     meant = [7, -2, 1.5, 1000.0, "goldfish", "tench, Tinca", 7, float(2**60)]
     assert [parse_label(text, where="x") for text in given] == meant
     assert [type(parse_label(text, where="x")) for text in given] == [type(value) for value in meant]
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "NaN", "inf", "Infinity", "-inf", "1_0", "+1", ".5", "٣", "1.5e", "0x10", "1 0"]
+)
+def test_what_is_no_plain_number_is_a_line_of_the_labels_file(text: str) -> None:
+    assert parse_label(text, where="x") == text
+
+
+def test_messages_are_bounded_in_bytes_as_well() -> None:
+    short = [Label(label=1, name=str(n)) for n in range(450)]
+    assert [len(batch) for batch in in_batches(short)] == [200, 200, 50]
+    long = [Label(label="\N{GRINNING FACE}" * 1024, name=f"{n}-" + "ä" * 1000) for n in range(200)]
+    batches = list(in_batches(long))
+    assert [len(batch) for batch in batches] == [41, 41, 41, 41, 36]
+    assert [label for batch in batches for label in batch] == long
+    assert max(len(wire.body_json(Labels(labels=batch))) for batch in batches) <= wire.BODY_BYTES
+    assert list(in_batches([])) == []
+
+
+def test_nothing_is_sent_when_one_message_cannot_be(
+    broker: Broker, heard: "queue.SimpleQueue[Envelope]"
+) -> None:
+    options = MqttOptions(host=broker.host, port=broker.port, version=version_of(broker))  # type: ignore[arg-type]
+    good, bad = (Label(label=1, name="a"),), (Label(label=float("nan"), name="b"),)
+    with pytest.raises(WireError, match=r"body\.labels\[0\]\.label: expected a finite number"):
+        send_labels(options, site="lab", device="cam-1", batches=[good, bad])
+    # What is sent afterwards comes first.
+    send_labels(options, site="lab", device="cam-1", batches=[(Label(label=2, name="c"),)])
+    assert heard.get(timeout=10).body.labels == (Label(label=2, name="c"),)
 
 
 @pytest.mark.parametrize("header", ["frame", "name", "file"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seeded_telemetry import AT, SESSIONS, about, accepted, alarm, envelope, health, state, window
 from sqlalchemy import create_engine, select, text
 
-from agent.errors import InputError, MachineError
+from agent.errors import InputError, MachineError, WireError
 from agent.telemetry import wire
 from tools.collector.admission import Identity, refuse
 from tools.collector.progress import AckDue, Gap
@@ -44,8 +44,8 @@ def store(database: str) -> Iterator[Store]:
     opened.close()
 
 
-def due(upto: int, *, session: str = SESSIONS[1], device: str = "cam-1") -> AckDue:
-    return AckDue(site="lab", device=device, session=session, upto=upto)
+def due(upto: int, *, session: str = SESSIONS[1], device: str = "cam-1", site: str = "lab") -> AckDue:
+    return AckDue(site=site, device=device, session=session, upto=upto)
 
 
 def slot(store: Store, name: str) -> object:
@@ -81,13 +81,13 @@ def test_the_body_is_kept_as_it_came_with_what_a_newer_agent_added(store: Store)
 
 def test_nothing_is_acknowledged_past_a_hole_until_it_is_filled(store: Store) -> None:
     assert store.ingest([accepted(health(seq)) for seq in (2, 3, 6)]).acks == ()
-    assert store.gaps("cam-1", SESSIONS[1]) == (
+    assert store.gaps("lab", "cam-1", SESSIONS[1]) == (
         Gap(first=1, last=1, lost=False),
         Gap(first=4, last=5, lost=False),
     )
     assert store.ingest([accepted(health(1))]).acks == (due(3),)
     assert store.ingest([accepted(health(seq)) for seq in (4, 5)]).acks == (due(6),)
-    assert store.gaps("cam-1", SESSIONS[1]) == ()
+    assert store.gaps("lab", "cam-1", SESSIONS[1]) == ()
 
 
 def test_what_the_device_evicted_is_reported_and_not_waited_for(store: Store) -> None:
@@ -95,14 +95,14 @@ def test_what_the_device_evicted_is_reported_and_not_waited_for(store: Store) ->
     receipt = store.ingest([accepted(health(9, floor=8))])
     assert receipt.acks == (due(7),)
     assert store.rows(sessions)[0].lost == 5
-    assert store.gaps("cam-1", SESSIONS[1]) == (
+    assert store.gaps("lab", "cam-1", SESSIONS[1]) == (
         Gap(first=3, last=7, lost=True),
         Gap(first=8, last=8, lost=False),
     )
     # A straggler that was given up arrives after all.
     assert store.ingest([accepted(health(8, floor=8)), accepted(health(5, floor=8))]).acks == (due(9),)
     assert store.rows(sessions)[0].lost == 4
-    assert store.gaps("cam-1", SESSIONS[1]) == (
+    assert store.gaps("lab", "cam-1", SESSIONS[1]) == (
         Gap(first=3, last=4, lost=True),
         Gap(first=6, last=7, lost=True),
     )
@@ -155,7 +155,7 @@ def test_progress_equals_the_definition(batches: list[list[tuple[int, int]]]) ->
         highest = max([upto, *seen])
         assert (row.upto, row.highest, row.stored) == (upto, highest, len(seen))
         assert row.lost == sum(n not in seen for n in range(1, upto + 1))
-        holes = store.gaps("cam-1", SESSIONS[1])
+        holes = store.gaps("lab", "cam-1", SESSIONS[1])
         missing = [(n, hole.lost) for hole in holes for n in range(hole.first, hole.last + 1)]
         assert missing == [(n, n <= upto) for n in range(1, highest + 1) if n not in seen]
     store.close()
@@ -314,7 +314,7 @@ def test_databases_of_others_are_refused_by_name(tmp_path: Path) -> None:
     Store(str(newer)).close()
     with sqlite3.connect(newer) as connection:
         connection.execute("UPDATE litewatch_collector SET version = 99")
-    with pytest.raises(InputError, match=r"newer\.db has tables of version 99; this Litewatch knows 1"):
+    with pytest.raises(InputError, match=r"newer\.db has tables of version 99; this Litewatch knows 2"):
         Store(str(newer))
 
     for database, told in (
@@ -343,6 +343,69 @@ def test_a_message_no_database_can_hold_is_quarantined_and_the_rest_stored(store
     assert [row.kind for row in store.rows(messages)] == ["health", "refused", "health"]
 
 
+def test_whatever_is_accepted_can_be_stored_and_read_again(store: Store) -> None:
+    """Its typed body, written anew, would be larger than anything that may be sent: 1 becomes 1.0."""
+    from tools.collector.admission import Accepted, admit
+
+    def message(evidence: dict[str, int]) -> bytes:
+        fields = json.loads(wire.encode(envelope(alarm("raised"), 1)))
+        fields["body"]["evidence"] = evidence
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    large = {f"k{n:05}": 1 for n in range(22_000)}
+    verdict = admit("litewatch/1/lab/cam-1/alarm", message(large), received_at=AT)
+    assert isinstance(verdict, Accepted)
+    with pytest.raises(WireError):
+        wire.encode(verdict.envelope)
+    assert store.ingest([verdict, accepted(health(2))]).acks == (due(2),)
+    assert slot(store, "alarm:drift").evidence == large  # type: ignore[attr-defined]
+
+
+def test_a_message_that_cannot_be_written_is_put_aside_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tools.collector import latest
+
+    told = latest._kept
+
+    def refuses(message: object) -> str:
+        if message is bad:
+            raise WireError("body: a defect")
+        return told(message)  # type: ignore[arg-type]
+
+    bad = accepted(envelope(alarm("raised"), 2))
+    monkeypatch.setattr(latest, "_kept", refuses)
+    receipt = store.ingest([accepted(health(1)), bad, accepted(health(3))])
+    assert receipt.acks == (due(3),)
+    assert [(row.reason, row.topic) for row in store.rows(quarantine)] == [
+        ("the database cannot hold it: body: a defect", "litewatch/1/lab/cam-1/alarm")
+    ]
+
+
+def test_a_namesake_at_another_site_takes_nobodys_numbers(store: Store) -> None:
+    forged = [accepted(envelope(alarm("cleared"), seq, site="other", floor=seq)) for seq in (1, 9)]
+    assert store.ingest(forged).acks == (due(9, site="other"),)
+    for _ in range(2):
+        receipt = store.ingest([accepted(envelope(alarm("raised"), 1))])
+        assert receipt.acks == (due(1),)
+    bodies = {(row.site, row.seq): json.loads(row.body)["status"] for row in store.rows(messages)}
+    assert bodies == {("lab", 1): "raised", ("other", 1): "cleared", ("other", 9): "cleared"}
+    assert [(row.site, row.upto, row.duplicates) for row in store.rows(sessions)] == [
+        ("lab", 1, 1),
+        ("other", 9, 0),
+    ]
+
+
+def test_a_device_that_moved_sends_the_rest_of_its_backlog_from_its_new_site(store: Store) -> None:
+    """What its outbox still holds of the session before goes out under the new site."""
+    assert store.ingest([accepted(health(seq, floor=1)) for seq in (1, 2)]).acks == (due(2),)
+    moved = [health(3, site="hall", floor=3), health(1, site="hall", floor=1, session=SESSIONS[2])]
+    assert set(store.ingest([accepted(one) for one in moved]).acks) == {
+        due(3, site="hall"),
+        due(1, site="hall", session=SESSIONS[2]),
+    }
+
+
 def test_reading_needs_no_write_lock(tmp_path: Path) -> None:
     path = tmp_path / "collector.db"
     writer = Store(str(path))
@@ -363,6 +426,6 @@ def test_select_is_by_primary_key(database: str) -> None:
     store.ingest([accepted(health(1))])
     with store._engine.connect() as connection:
         key = [column.name for column in messages.primary_key.columns]
-        assert key == ["device", "session", "seq"]
+        assert key == ["site", "device", "session", "seq"]
         assert connection.execute(select(messages.c.seq)).scalars().all() == [1]
     store.close()

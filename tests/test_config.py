@@ -78,6 +78,23 @@ def test_values_out_of_range() -> None:
     assert any(line.startswith("agent.yaml: capture.enabled: ") for line in found)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SMALLEST.replace("m.tflite", '"m\\0.tflite"'), "model.bundle: holds a character no file name"),
+        (SMALLEST.replace("m.tflite", '""'), "model.bundle: must name a file"),
+        (SMALLEST.replace("door-7", ".."), "device.id: cannot be '..'"),
+        (
+            SMALLEST + "health: {interval_s: 1e300}",
+            "health.interval_s: must be at most 2.6784e+06, got 1e+300",
+        ),
+        (SMALLEST + "monitor: {labelled_frames: 20000}", "monitor.labelled_frames: must be at most 10000"),
+    ],
+)
+def test_values_that_would_only_fail_later(text: str, problem: str) -> None:
+    assert any(line.startswith(f"agent.yaml: {problem}") for line in problems(text)), problems(text)
+
+
 def test_an_override_must_be_accepted_on_purpose() -> None:
     text = SMALLEST.replace("m.tflite", "m.tflite, preprocess_override: {path: legacy.yaml}")
     assert problems(text) == [
@@ -111,7 +128,13 @@ def test_secrets_stay_at_home() -> None:
     made = parse(
         SMALLEST + "mqtt: {username: u, password_file: /etc/secret, tls: {certificate: c, key: k}}\n"
     )
-    text = json.dumps(config.public(made))
+    shown = config.public(made, sources=SOURCES, delegates=DELEGATES)
+    text = json.dumps(shown)
+    assert shown["source"]["kind"] == "directory"
+    assert shown["model"]["delegate"] == {"kind": "cpu", "kernels": "auto"}
+    # What is shown is itself an agent.yaml (the broker's login, which is left out, aside).
+    again = parse(json.dumps({name: section for name, section in shown.items() if name != "mqtt"}))
+    assert (again.source, again.model, again.monitor) == (made.source, made.model, made.monitor)
     assert "/etc/secret" not in text
     assert '"k"' not in text
 

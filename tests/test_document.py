@@ -23,6 +23,12 @@ def test_yaml_that_is_refused(text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("text", ["x: !!int ''", "x: !!float ''", "x: !!bool foo", "x: !!timestamp foo"])
+def test_a_value_that_does_not_fit_its_tag(text: str) -> None:
+    with pytest.raises(DocumentError):
+        read_yaml(text)
+
+
 def test_yaml_that_is_read() -> None:
     assert read_yaml("a: {b: [1, 2.5, x, 1e-3, -2.5E6, 1e]}") == {
         "a": {"b": [1, 2.5, "x", 0.001, -2.5e6, "1e"]}

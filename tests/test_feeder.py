@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from broker import eventually
@@ -12,6 +13,7 @@ from agent.buffer import FrameBuffer
 from agent.contracts import Frame, Skipped
 from agent.errors import SourceError
 from agent.feeder import Feeder
+from agent.sources.directory import Directory
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Flaky:
     script: list[list[str] | Exception]
     fps: float | None = None
     live: bool = False
+    resumes: bool = False
     closed: threading.Event = field(default_factory=threading.Event)
 
     def open(self) -> "Flaky":
@@ -66,3 +69,43 @@ def test_closing_ends_a_source_that_waits_for_room() -> None:
     feeder.close()
     assert source.closed.is_set()
     assert buffer.ended
+
+
+def test_a_watched_folder_that_flickers_is_not_delivered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeders, "RETRY_FIRST_S", 0.01)
+    folder, away = tmp_path / "frames", tmp_path / "away"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"x")
+    said: list[str | None] = []
+    buffer = FrameBuffer(10)
+    source = Directory(path=str(folder), watch=True, poll_interval_s=0.02)
+    feeder = Feeder(source, buffer, on_problem=said.append)
+    feeder.start()
+    eventually(lambda: buffer.stats.received == 2)
+    folder.rename(away)
+    eventually(lambda: said[-1] is not None)
+    away.rename(folder)
+    (folder / "c.png").write_bytes(b"x")
+    eventually(lambda: buffer.stats.received == 3)
+    eventually(lambda: said[-1] is None)
+    names = [buffer.get(1.0) for _ in range(3)]
+    assert [item.name for item in names if item] == ["a.png", "b.png", "c.png"]
+    feeder.close()
+
+
+def test_a_source_that_opens_but_cannot_be_read_is_not_well_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeders, "RETRY_FIRST_S", 0.01)
+    said: list[str | None] = []
+    buffer = FrameBuffer(10)
+    broken = [SourceError("wrong header") for _ in range(4)]
+    feeder = Feeder(Flaky([*broken, ["a"]]), buffer, on_problem=said.append)
+    feeder.start()
+    eventually(lambda: buffer.ended or buffer.stats.received == 1)
+    eventually(lambda: said[-1] is None)
+    assert said == [None, *["wrong header"] * 4, None]
+    feeder.close()

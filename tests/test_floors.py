@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 F0 = ("agent.errors", "agent.contracts", "agent.telemetry.messages")
 F1 = (
     "agent.structure", "agent.document", "agent.jsonschema", "agent.npy", "agent.config", "agent.quantize",
-    "agent.preprocess", "agent.decode", "agent.monitor",
+    "agent.plain_text", "agent.preprocess", "agent.decode", "agent.monitor",
     "agent.telemetry.wire", "agent.telemetry.options", "agent.telemetry.clock", "agent.telemetry.identity",
     "agent.telemetry.ports",
     "agent.telemetry.backoff", "agent.telemetry.letterhead",
@@ -25,7 +25,15 @@ F3 = (
     "agent.telemetry.send_window",
     "agent.telemetry.telemetry",
 )
-F4 = ("agent.service", "agent.selftest", "agent.startup", "agent.thresholds", "agent.feeder", "agent.later")
+F4 = (
+    "agent.service",
+    "agent.selftest",
+    "agent.startup",
+    "agent.thresholds",
+    "agent.feeder",
+    "agent.later",
+    "agent.uplink",
+)
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages")
 
 

@@ -98,7 +98,7 @@ def test_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
         ("file,file\na,b\n", "line 1: the column 'file' appears twice"),
         ("file,label\na.png\n", "line 2: 1 cells, the header has 2"),
         ("", "line 1: the header has no column 'file' (expected: file,label)"),
-        ("file,label\n", "no inputs found (.jpg, .jpeg, .png, .bmp, .webp, .ppm, .tif, .tiff)"),
+        ("file,label\n", "no inputs found (.jpg, .jpeg, .png, .webp, .bmp, .gif, .ppm, .pgm, .pnm)"),
     ],
 )
 def test_a_csv_of_another_form(tmp_path: Path, text: str, message: str) -> None:
@@ -197,3 +197,17 @@ def test_an_image_that_vanished_is_a_frame_error(tmp_path: Path) -> None:
     gone.unlink()
     with pytest.raises(FrameError, match=r"^a\.png: cannot be read: No such file or directory$"):
         found.inputs[0].payload()
+
+
+def test_every_format_that_is_decoded_is_found_and_tiff_is_named(tmp_path: Path) -> None:
+    for suffix in ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "PNM"):
+        picture(tmp_path / "cat" / f"a.{suffix}")
+    found = find_images(tmp_path, class_label(("cat",), 1))
+    assert len(found) == 9
+    scan, other = picture(tmp_path / "cat" / "b.TIF"), picture(tmp_path / "c.tiff")
+    expected = [f"{other}: TIFF is not read: convert it", f"{scan}: TIFF is not read: convert it"]
+    assert problems(find_images, tmp_path, class_label(("cat",), 1)) == expected
+    (tmp_path / "t.csv").write_text("file\ncat/a.jpg\ncat/b.TIF\n")
+    assert problems(find_images, tmp_path / "t.csv", None) == [
+        f"{tmp_path}/t.csv: line 3: cat/b.TIF: TIFF is not read: convert it"
+    ]

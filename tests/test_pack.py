@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -447,7 +448,7 @@ def test_texts_of_a_stranger_s_bundle_cannot_dress_up(
     path.write_bytes(packed.data)
     code, out, _ = litewatch(capsys, "inspect", path)
     assert code == 0
-    assert "[red]good[/] ?[2J" in out
+    assert "[red]good[/] �[2J" in out
 
 
 def test_the_commands_of_the_documentation_run(
@@ -496,3 +497,28 @@ def test_a_published_model_from_its_own_metadata(
     with zipfile.ZipFile(model) as before, zipfile.ZipFile(output) as after:
         assert after.read("labels.txt") == before.read("labels.txt")
     assert output.read_bytes().startswith(bundle_files.load(output).flatbuffer)
+
+
+def test_file_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bundles.write_images(tmp_path / "held_out", 40).parent
+    (folder / "labels.csv").unlink()
+    for number, image in enumerate(sorted(folder.glob("*.png"))):
+        image.rename(folder / os.fsdecode(b"caf\xe9-%02d.png" % number))
+    (folder / os.fsdecode(b"caf\xe9-07.png")).write_bytes(b"\x89PNG damaged")
+    bundles.pack_images(tmp_path / "plain", count=20)
+    model = tmp_path / "plain" / "model.tflite"
+    code, out, _ = litewatch(
+        capsys,
+        *("pack", model.rename(model.with_name(os.fsdecode(b"mod\xe8le.tflite"))), "--json"),
+        *("--preprocess", model.with_name("preprocess.yaml"), "--labels", model.with_name("labels.txt")),
+        *("--reference", folder, "-o", tmp_path / "out.tflite"),
+    )
+    assert code == 0
+    said = json.loads(out)
+    assert said["inputs"] == 39
+    assert said["skipped"][0].startswith("caf\N{REPLACEMENT CHARACTER}-07.png: decode: ")
+    code, out, _ = litewatch(capsys, "inspect", tmp_path / "out.tflite", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["name"] == "mod\N{REPLACEMENT CHARACTER}le"
+    assert {given["name"][:5] for given in said["golden"]} == {"caf\N{REPLACEMENT CHARACTER}-"}

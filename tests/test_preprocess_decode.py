@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.errors import FrameError
 from agent.preprocess import decoding
 from agent.preprocess.decoding import Decode
-from agent.preprocess.image_header import read_header
+from agent.preprocess.image_header import Header, read_header
 
 PLAIN = Decode(exif="ignore")
 
@@ -242,3 +242,62 @@ def test_jpeg_pixels_are_pillows(exif: Any) -> None:
     made = Decode(exif=exif).apply(data)
     assert made.shape == expected.shape
     assert np.abs(made.astype(int) - expected).max() <= 2
+
+
+def tiff_named_webp(width: int, height: int) -> bytes:
+    """A TIFF of zeros whose free bytes 8 to 29 read like the header of a WebP of 1x1 pixels."""
+    strip = bytes(width * height)
+    start = b"II*\0" + struct.pack("<I", 64) + b"WEBPVP8L" + bytes(4) + b"\x2f"
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 256), (277, 3, 1), (278, 4, height), (279, 4, len(strip))]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", t, k, 1, v) for t, k, v in tags)
+    return (start.ljust(64, b"\0") + directory).ljust(256, b"\0") + strip
+
+
+def test_a_tiff_that_says_webp_is_no_webp() -> None:
+    data = tiff_named_webp(40, 30)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (30, 40, 3)
+    with pytest.raises(FrameError, match=r"decode: not an image \(begins with 49 49 2a 00"):
+        PLAIN.apply(data)
+
+
+def jpeg_behind_a_stuffed_zero() -> bytes:
+    """libjpeg passes over FF 00 and finds 40x30 pixels; by segments a frame of 1x1 would be next."""
+    inner = encoded(picture(30, 40), ".jpg")[2:]
+    decoy = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 1, 1, 1) + bytes(3)
+    return b"\xff\xd8\xff\0" + struct.pack(">H", len(inner) + 2) + inner + decoy + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg_behind_a_stuffed_zero(),
+        b"P6\n10#300 \n 7\n255\n" + bytes(9000),  # OpenCV: 10x300
+        b"P6\n#\r100 30\n255\n#\n1 1 \n" + bytes(9000),  # OpenCV: 100x30
+    ],
+    ids=["JPEG", "PNM number", "PNM comment"],
+)
+def test_a_header_is_read_as_opencv_reads_it_or_not_at_all(data: bytes) -> None:
+    try:
+        header = read_header(data)
+    except FrameError:
+        return
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (header.height, header.width, 3)
+
+
+@pytest.mark.parametrize(("exif", "turned"), [("ignore", False), ("apply", True)])
+def test_pixels_of_another_size_than_the_headers_are_refused(
+    monkeypatch: pytest.MonkeyPatch, exif: Any, turned: bool
+) -> None:
+    data = encoded(picture(20, 30), ".png")
+    for width, height, good in ((30, 20, True), (20, 30, turned), (30, 19, False)):
+        said = Header(format="PNG", width=width, height=height)
+        monkeypatch.setattr(decoding, "read_header", lambda _, said=said: said)
+        if good:
+            assert Decode(exif=exif).apply(data).shape == (20, 30, 3)
+        else:
+            with pytest.raises(
+                FrameError, match=f"^decode: 30x20 pixels, the PNG header says {width}x{height}$"
+            ):
+                Decode(exif=exif).apply(data)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from agent.errors import SpecError
 from agent.preprocess.decoding import Decode
+from agent.preprocess.geometry import Box, PadToSize
+from agent.preprocess.resize import Resize
 from agent.preprocess.spec import (
     SCHEMA_VERSION,
     PreprocessSpec,
@@ -266,6 +268,10 @@ DECODE, COLOR = {"decode": {"exif": "ignore"}}, {"color": {"order": "rgb"}}
 CAST = {"cast": {"mode": "raw", "rounding": "floor", "layout": "nhwc"}}
 ORDER = "the order is decode; crop, resize, pad, rotate, color (once) in any order; normalize; cast"
 TF = {"resize": {"width": 8, "height": 8, "method": "tf_bilinear", "aspect": "stretch"}}
+BOX: dict[str, Any] = {
+    "crop": {"kind": "box", "units": "pixels", "left": 0, "top": 0, "right": 9, "bottom": 9}
+}
+PAD = {"value": [0], "position": "center"}
 
 
 @pytest.mark.parametrize(
@@ -292,6 +298,32 @@ TF = {"resize": {"width": 8, "height": 8, "method": "tf_bilinear", "aspect": "st
             ["steps[2].cast.layout: required for images: expected one of nhwc, nchw"],
         ),
         ([CAST], ["steps[0].cast.layout: has no meaning for vectors"]),
+        (
+            [DECODE, BOX | {"crop": BOX["crop"] | {"right": 300_000, "bottom": 1e300}}, TF, COLOR, CAST],
+            [
+                "steps[1].crop.right: expected whole pixels from 0 to 16384, got 300000.0",
+                "steps[1].crop.bottom: expected whole pixels from 0 to 16384, got 1e+300",
+            ],
+        ),
+        (
+            [DECODE, BOX | {"crop": BOX["crop"] | {"right": 16_384, "bottom": 16_384}}, TF, COLOR, CAST],
+            ["steps[1].crop.right: the box holds more than 50,000,000 pixels"],
+        ),
+        ([DECODE, TF, BOX, COLOR, CAST], ["steps[2].crop: the box 0,0 to 9,9 does not fit an image of 8x8"]),
+        (
+            [DECODE, BOX, {"pad": PAD | {"kind": "size", "width": 9, "height": 8}}, COLOR, CAST],
+            ["steps[2].pad: an image of 9x9 is larger than 9x8"],
+        ),
+        (
+            [
+                DECODE,
+                {"resize": TF["resize"] | {"width": 16_384, "method": "area"}},
+                {"pad": PAD | {"kind": "square"}},
+                COLOR,
+                CAST,
+            ],
+            ["steps[2].pad: would make an image of 16384x16384 pixels, more than 50,000,000"],
+        ),
         (
             [
                 DECODE,
@@ -346,6 +378,17 @@ TF = {"resize": {"width": 8, "height": 8, "method": "tf_bilinear", "aspect": "st
 def test_specs_that_make_no_sense(steps: list[Any], problems: list[str]) -> None:
     text = json.dumps({"version": "1", "steps": steps})
     assert problems_of(text) == tuple(f"preprocess.yaml: {problem}" for problem in problems)
+
+
+def test_a_spec_is_judged_without_making_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*_: object) -> None:
+        raise AssertionError("an image was made")
+
+    for step in (Box, Resize, PadToSize):
+        monkeypatch.setattr(step, "apply", touched)
+    large = {"resize": TF["resize"] | {"width": 7000, "height": 7000}}
+    text = json.dumps({"version": "1", "steps": [DECODE, large, BOX, large, COLOR, CAST]})
+    assert len(parse(text).steps) == 6
 
 
 @pytest.mark.parametrize(

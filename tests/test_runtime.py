@@ -25,7 +25,7 @@ from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.delegation import delegated
 from agent.runtime.flatbuffer import check
-from agent.runtime.interpreter import open_runner
+from agent.runtime.interpreter import _check_inputs, _line, open_runner
 from agent.runtime.probe import PROBE_MODEL
 
 pytestmark = pytest.mark.runtime
@@ -413,3 +413,19 @@ def test_ssd_finds_what_people_marked(data: Path, picture: str, found: set[int])
     assert set(prediction.classes.tolist()) == found
     for box, index in zip(prediction.boxes, prediction.classes, strict=True):
         assert max(overlap(box, corners) for label, corners in marked if label == index) >= 0.5
+
+
+def test_what_a_model_says_cannot_reach_the_terminal() -> None:
+    def slot(name: str, shape: list[int]) -> dict[str, Any]:
+        return {"name": name, "shape": shape, "shape_signature": shape, "dtype": np.float32}
+
+    with pytest.raises(BundleError) as caught:
+        _check_inputs([slot("a\x1b]0;title\x07" + "b" * 200, [2, 3])])
+    shown = "a\ufffd]0;title\ufffd" + "b" * 88 + "…"
+    assert str(caught.value) == f"model: input '{shown}' has a batch of 2, shape (2, 3); export it with 1"
+    with pytest.raises(BundleError) as caught:
+        _check_inputs([slot(f"{number}\r", [1]) for number in range(12)])
+    names = ", ".join(f"{number}\ufffd" for number in range(10))
+    assert str(caught.value) == f"model: expected one input, got 12 ({names}, …)"
+    assert _line(ValueError("node\x1b[2J\n  failed")) == "node\ufffd[2J failed"
+    assert len(_line(ValueError("x" * 9000))) == 500

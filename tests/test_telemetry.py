@@ -261,6 +261,27 @@ def test_a_message_nobody_subscribes_to_is_not_delivered(
     assert sender.telemetry.stats.problems == ()
 
 
+@pytest.mark.parametrize("confirm", ["collector", "broker"])
+def test_a_broker_that_takes_everything_while_no_collector_confirms_is_told(
+    device: Callable[..., Device], collector: Callable[..., FakeCollector], confirm: str
+) -> None:
+    listener = collector(acks=False)
+    sender = device(outbox={"confirm": confirm, "ack_timeout_s": 1.0})
+    sender.telemetry.emit(reply(1), urgent=True)
+    if confirm == "broker":
+        eventually(lambda: sender.held == 0)
+        assert sender.telemetry.stats.problems == ()
+        return
+    assert problem_of(sender) == (
+        "the broker takes messages but no collector confirms them: is one running, "
+        f"and may this device read {topic(SITE, DEVICE, 'ack')}?"
+    )
+    assert listener.seqs(sender.session).count(1) >= 2
+    listener.send(Ack(acked_session=sender.session, upto=1))
+    eventually(lambda: not sender.telemetry.stats.problems, what="cleared by the ack")
+    assert sender.held == 0
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_with_confirm_broker_its_word_is_enough(
     device: Callable[..., Device], collector: Callable[..., FakeCollector], broker: Broker, version: str
@@ -553,6 +574,34 @@ def test_saying_the_same_state_again_says_nothing(
         ("degraded", ("a",)),
         ("online", ()),
     ]
+
+
+def test_a_state_that_cannot_be_sent_changes_nothing(
+    device: Callable[..., Device], collector: Callable[..., FakeCollector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, sender = collector(), device()
+    sender.telemetry.set_state("online")
+    with monkeypatch.context() as narrow:
+        narrow.setattr("agent.telemetry.wire.BODY_BYTES", 100)
+        with pytest.raises(WireError, match="body: 141 bytes, at most 100 can be sent"):
+            sender.telemetry.set_state("degraded", ("x" * 90,))
+    sender.telemetry.set_state("degraded", ("x" * 90,))
+    eventually(lambda: len(listener.of("state")) == 2, what="it is not taken for said")
+    assert listener.of("state")[1].body.problems == ("x" * 90,)
+
+
+def test_thousands_of_problems_are_cut_to_what_people_read(
+    device: Callable[..., Device], collector: Callable[..., FakeCollector]
+) -> None:
+    listener, sender = collector(), device()
+    sender.telemetry.set_state("degraded", tuple(f"{n}: " + "\x01ä" * 1000 for n in range(3000)))
+    sender.telemetry.set_state("degraded", ("y" * 500,) * 50)
+    eventually(lambda: len(listener.of("state")) == 2)
+    many, few = (envelope.body.problems for envelope in listener.of("state"))
+    assert len(many) == 50 and {len(problem) for problem in many[:-1]} == {500}
+    assert many[48][:5] == "48: \x01" and many[48][-1] == "…"
+    assert many[49] == "and 2951 more problems"
+    assert few == ("y" * 500,) * 50
 
 
 SLEEPER = """

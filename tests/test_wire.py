@@ -240,6 +240,30 @@ def test_the_largest_body_fits_into_the_largest_payload() -> None:
     assert wire.decode(wire.encode(message), kind="reply") == message
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"body": {"acked_session": "s", "upto": 1, "more": "x" * 258_100}},
+            "body: 258140 bytes, at most 258048 are read",
+        ),
+        # Numbers grow when they are written anew: 1e9 becomes 1000000000.0.
+        (
+            {"body": {"acked_session": "s", "upto": 1, "more": [1e9] * 20_000}},
+            "body: 260039 bytes, at most 258048 are read",
+        ),
+        (
+            {"boot_id": "b" * 60_000, "body": {"acked_session": "s", "upto": 1, "more": [1e9] * 19_500}},
+            "payload: 313797 bytes when written anew",
+        ),
+    ],
+)
+def test_what_could_not_be_written_anew_is_not_read(changes: dict[str, Any], problem: str) -> None:
+    data = payload(**changes).replace(b"1000000000.0", b"1e9")
+    assert len(data) <= wire.MAX_BYTES
+    assert refused(data) == problem
+
+
 def test_a_file_name_that_is_no_utf8_is_sent_with_question_marks() -> None:
     assert (
         json.loads(wire.body_json(Reply(transaction="caf\udce9.jpg", ok=True)))["transaction"] == "caf?.jpg"

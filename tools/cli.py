@@ -9,7 +9,7 @@ import click
 
 import agent
 from agent.errors import InputError, LitewatchError
-from tools.console import ReaderGoneError
+from tools.console import ReaderGoneError, say
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("tools.commands.run:run", "Run the agent on this device."),
@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("tools.commands.label:label", "Send labels that arrived later."),
     "collect": ("tools.commands.collect:collect", "Collect the fleet's telemetry."),
     "report": ("tools.commands.report:report", "Show the fleet."),
-    "demo": ("tools.commands.demo:demo", "Three devices, one broker, and what went wrong."),
+    "demo": ("tools.commands.demo:demo", "Four devices, one broker, and what went wrong."),
     "bench": ("tools.commands.bench:bench", "Measure the agent against its peers."),
 }
 
@@ -63,14 +63,11 @@ def main(arguments: list[str] | None = None) -> Any:
         # Whoever read our output has left; what Python still holds of it must not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except InputError as error:
-        for problem in error.problems:
-            click.secho("error: ", fg="red", nl=False, err=True)
-            click.echo(problem, err=True)
-        return error.exit_code
     except LitewatchError as error:
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(str(error), err=True)
+        problems = error.problems if isinstance(error, InputError) else (str(error),)
+        for problem in problems:
+            click.secho("error: ", fg="red", nl=False, err=True)
+            say(problem)
         return error.exit_code
 
 

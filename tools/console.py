@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from agent.errors import LitewatchError
+from agent.plain_text import plain_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +33,7 @@ def emit_json(value: Any) -> None:
 
 def say(message: str) -> None:
     """A line for people, on standard error, so that standard output stays the result's."""
-    click.echo(message, err=True)
+    click.echo("\n".join(map(plain_text, message.splitlines())), err=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

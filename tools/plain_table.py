@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from agent.plain_text import plain_text
 from tools.console import table
 
 
@@ -10,6 +11,6 @@ def plain_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     from rich.markup import escape
 
     def plain(text: str) -> str:
-        return escape("".join(letter if letter.isprintable() else "?" for letter in text))
+        return escape(plain_text(text))
 
     table(plain(title), ("", ""), [(name, plain(text)) for name, text in rows])

@@ -28,9 +28,9 @@ class Notifier:
             return
         # A leading @ is systemd's spelling of an abstract socket.
         address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
-            try:
-                link.sendto(text.encode(), address)
-            except OSError:
-                # The manager restarts its socket on re-exec; the next message reaches it.
-                return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+                link.sendto(text.encode("utf-8", "replace"), address)
+        except OSError:
+            # The manager restarts its socket on re-exec; the next message reaches it.
+            return

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.contracts import Array, Image
 from agent.errors import FrameError
-from agent.preprocess.image_header import read_header
+from agent.preprocess.image_header import Header, read_header
 from agent.preprocess.limits import MAX_PIXELS
 
 # OpenCV 4.9 has no flag for RGB; where it exists the decoder writes RGB itself.
@@ -57,7 +57,18 @@ class Decode:
         if image is None:
             kind = header.format
             raise FrameError(f"decode: the {kind} file is damaged, or this OpenCV cannot read {kind}")
+        self._check_size(image, header)
         return image
+
+    def _check_size(self, image: Image, header: Header) -> None:
+        """``max_pixels`` was asked of the header: pixels of another size have passed no limit."""
+        height, width = image.shape[:2]
+        promised = {(header.width, header.height)}
+        if self.exif == "apply":
+            promised.add((header.height, header.width))
+        if (width, height) not in promised:
+            size = f"{header.width}x{header.height}"
+            raise FrameError(f"decode: {width}x{height} pixels, the {header.format} header says {size}")
 
     def _pixels(self, data: bytes) -> Image | None:
         flags = cv2.IMREAD_COLOR if _RGB is None else _RGB

@@ -1,7 +1,8 @@
 """The steps ``crop``, ``pad`` and ``rotate``: pixels move, their values stay.
 
 Images are H×W×C arrays; a size is (height, width). ``size_after`` says what a step makes of a
-known size (None: not known before the frame arrives).
+known size (None: not known before the frame arrives), and like ``apply`` raises FrameError where
+the step refuses an image of that size.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import cv2
 
 from agent.contracts import Array
 from agent.errors import FrameError
-from agent.preprocess.limits import require_pixels, size_problems
+from agent.preprocess.limits import MAX_PIXELS, MAX_SIDE, require_pixels, size_problems
 
 Size: TypeAlias = tuple[int, int]
 """(height, width)"""
@@ -38,13 +39,20 @@ class CentralFraction:
         return [] if fits else [f"fraction: expected more than 0 and at most 1, got {self.fraction}"]
 
     def size_after(self, size: Size | None) -> Size | None:
-        return size and (self._span(size[0])[1], self._span(size[1])[1])
+        if size is None:
+            return None
+        (_, height), (_, width) = self._spans(size)
+        return height, width
 
     def apply(self, image: Array) -> Array:
-        (top, height), (left, width) = self._span(image.shape[0]), self._span(image.shape[1])
-        if height < 1 or width < 1:
-            raise FrameError(f"crop: nothing is left of {_size_of(image)} at fraction {self.fraction}")
+        (top, height), (left, width) = self._spans(_size(image))
         return image[top : top + height, left : left + width]
+
+    def _spans(self, size: Size) -> tuple[tuple[int, int], tuple[int, int]]:
+        (top, height), (left, width) = self._span(size[0]), self._span(size[1])
+        if height < 1 or width < 1:
+            raise FrameError(f"crop: nothing is left of {_shown(size)} at fraction {self.fraction}")
+        return (top, height), (left, width)
 
     def _span(self, side: int) -> tuple[int, int]:
         if self.rounding == "tensorflow":
@@ -95,13 +103,14 @@ class CenterCrop:
         return size_problems(self.width, self.height)
 
     def size_after(self, size: Size | None) -> Size | None:
+        if size is not None and (size[0] < self.height or size[1] < self.width):
+            raise FrameError(f"crop: {_shown(size)} is smaller than {self.width}x{self.height}")
         return self.height, self.width
 
     def apply(self, image: Array) -> Array:
-        spare_y, spare_x = image.shape[0] - self.height, image.shape[1] - self.width
-        if spare_y < 0 or spare_x < 0:
-            raise FrameError(f"crop: {_size_of(image)} is smaller than {self.width}x{self.height}")
-        top, left = _margin(spare_y, self.rounding), _margin(spare_x, self.rounding)
+        self.size_after(_size(image))
+        top = _margin(image.shape[0] - self.height, self.rounding)
+        left = _margin(image.shape[1] - self.width, self.rounding)
         return image[top : top + self.height, left : left + self.width]
 
 
@@ -128,10 +137,12 @@ class Box:
             found = [f"{k}: expected 0 to 1, got {v}" for k, v in edges.items() if not 0 <= v <= 1]
         else:
             found = [
-                f"{k}: expected whole pixels from 0, got {v}"
+                f"{k}: expected whole pixels from 0 to {MAX_SIDE}, got {v}"
                 for k, v in edges.items()
-                if v < 0 or v != int(v)
+                if not 0 <= v <= MAX_SIDE or v != int(v)
             ]
+            if not found and (self.right - self.left) * (self.bottom - self.top) > MAX_PIXELS:
+                found = [f"right: the box holds more than {MAX_PIXELS:,} pixels"]
         if self.left >= self.right:
             found.append(f"right: expected more than left ({self.left}), got {self.right}")
         if self.top >= self.bottom:
@@ -141,17 +152,20 @@ class Box:
     def size_after(self, size: Size | None) -> Size | None:
         if size is None and self.units == "relative":
             return None
-        top, bottom, left, right = self._edges(size or (0, 0))
+        top, bottom, left, right = self._edges(size) if size is not None else self._rounded((0, 0))
         return bottom - top, right - left
 
     def apply(self, image: Array) -> Array:
-        height, width = image.shape[:2]
-        top, bottom, left, right = self._edges((height, width))
-        if bottom > height or right > width or top >= bottom or left >= right:
-            raise FrameError(f"crop: the box {left},{top} to {right},{bottom} does not fit {_size_of(image)}")
+        top, bottom, left, right = self._edges(_size(image))
         return image[top:bottom, left:right]
 
     def _edges(self, size: Size) -> tuple[int, int, int, int]:
+        top, bottom, left, right = self._rounded(size)
+        if bottom > size[0] or right > size[1] or top >= bottom or left >= right:
+            raise FrameError(f"crop: the box {left},{top} to {right},{bottom} does not fit {_shown(size)}")
+        return top, bottom, left, right
+
+    def _rounded(self, size: Size) -> tuple[int, int, int, int]:
         if self.units == "pixels":
             return int(self.top), int(self.bottom), int(self.left), int(self.right)
         height, width = size
@@ -188,11 +202,12 @@ class PadToSize:
         return sides + _value_problems(self.value)
 
     def size_after(self, size: Size | None) -> Size | None:
+        if size is not None and (size[0] > self.height or size[1] > self.width):
+            raise FrameError(f"pad: {_shown(size)} is larger than {self.width}x{self.height}")
         return self.height, self.width
 
     def apply(self, image: Array) -> Array:
-        if image.shape[0] > self.height or image.shape[1] > self.width:
-            raise FrameError(f"pad: {_size_of(image)} is larger than {self.width}x{self.height}")
+        self.size_after(_size(image))
         return _padded(image, (self.height, self.width), self.value, self.position)
 
 
@@ -211,12 +226,15 @@ class PadToSquare:
         return _value_problems(self.value)
 
     def size_after(self, size: Size | None) -> Size | None:
-        return size and (max(size), max(size))
+        if size is None:
+            return None
+        side = max(size)
+        require_pixels("pad", side, side)
+        return side, side
 
     def apply(self, image: Array) -> Array:
-        side = max(image.shape[:2])
-        require_pixels("pad", side, side)
-        return _padded(image, (side, side), self.value, self.position)
+        size = _size(image)
+        return _padded(image, self.size_after(size) or size, self.value, self.position)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,5 +291,9 @@ def _value_problems(value: tuple[float, ...]) -> list[str]:
     return found + [f"value: expected 0 to 255, got {v}" for v in value if not 0 <= v <= 255]
 
 
-def _size_of(image: Array) -> str:
-    return f"an image of {image.shape[1]}x{image.shape[0]}"
+def _size(image: Array) -> Size:
+    return image.shape[0], image.shape[1]
+
+
+def _shown(size: Size) -> str:
+    return f"an image of {size[1]}x{size[0]}"

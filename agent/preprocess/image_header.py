@@ -1,5 +1,8 @@
 """Format and size of an encoded image, read from its header without decoding a pixel.
 
+The size bounds what a decoder may allocate, so a header counts only where OpenCV's decoders, which
+tell formats apart by the same first bytes, must read the same size out of it.
+
 JPEG (ITU T.81 annex B), PNG (W3C), WebP (RFC 9649), BMP, GIF and binary PNM. A file of another
 format is not decoded at all: without its size nothing bounds the memory its decoding takes.
 """
@@ -10,9 +13,12 @@ from dataclasses import dataclass
 
 from agent.errors import FrameError
 
-_PNM = re.compile(rb"P[56](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+# A comment ends at either line end, and what ends a number is no part of the next: as OpenCV reads it.
+_PNM = re.compile(rb"P[56]\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s")
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset(range(0xD0, 0xD9)) | {0x01}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pnm")
+"""How files of these formats are called, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +33,8 @@ class Header:
 
 def read_header(data: bytes) -> Header:
     """The header of an encoded image. Raises FrameError when there is none that can be read."""
-    for magic, offset, reader in _READERS:
-        if data.startswith(magic, offset):
+    for magic, reader in _READERS:
+        if data.startswith(magic):
             header = reader(data)
             if header is None or header.width < 1 or header.height < 1:
                 raise FrameError("decode: the image's header is damaged")
@@ -43,6 +49,8 @@ def _jpeg(data: bytes) -> Header | None:
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
+        elif marker == 0x00:
+            return None  # no marker: decoders look for the next one from here, past no segment
         elif marker in _JPEG_BARE:
             at += 2
         elif marker in _JPEG_SIZES:
@@ -83,7 +91,7 @@ def _pnm(data: bytes) -> Header | None:
 
 
 def _webp(data: bytes) -> Header | None:
-    if len(data) < 30 or data[8:12] != b"WEBP":
+    if len(data) < 30 or data[8:12] != b"WEBP":  # RIFF also holds sound and films
         return None
     whole = len(data) >= 8 + _little(data, 4, 4)
     kind = data[12:16]
@@ -107,12 +115,12 @@ def _little(data: bytes, at: int, size: int) -> int:
     return int.from_bytes(data[at : at + size], "little")
 
 
-_READERS: tuple[tuple[bytes, int, Callable[[bytes], Header | None]], ...] = (
-    (b"\xff\xd8\xff", 0, _jpeg),
-    (b"\x89PNG\r\n\x1a\n", 0, _png),
-    (b"WEBP", 8, _webp),
-    (b"BM", 0, _bmp),
-    (b"GIF8", 0, _gif),
-    (b"P5", 0, _pnm),
-    (b"P6", 0, _pnm),
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header | None]], ...] = (
+    (b"\xff\xd8\xff", _jpeg),
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"RIFF", _webp),
+    (b"BM", _bmp),
+    (b"GIF8", _gif),
+    (b"P5", _pnm),
+    (b"P6", _pnm),
 )

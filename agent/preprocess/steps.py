@@ -59,7 +59,7 @@ def image_flow(steps: Sequence[Step]) -> Flow:
 
 
 def flow_after(flow: Flow, step: ImageStep) -> Flow:
-    """What ``step`` makes of an image like ``flow``."""
+    """What ``step`` makes of an image like ``flow``. Raises FrameError where it refuses its size."""
     flow = replace(flow, size=step.size_after(flow.size))
     if isinstance(step, Color):
         return replace(flow, channels=step.channels)

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from agent.errors import FrameError
 from agent.preprocess.decoding import Decode
 from agent.preprocess.geometry import PadToSize, PadToSquare
@@ -34,10 +32,10 @@ def _image_flow_problems(steps: Sequence[Step]) -> list[str]:
         place = f"steps[{i}].{step.NAME}"
         wrong = [f"{place}{problem}" for problem in _misfits(step, flow)]
         if isinstance(step, ImageStep):
-            refusal = "" if wrong else _refusal(step, flow)
-            if refusal:
-                return [*found, f"{place}: {refusal}"]
-            flow = flow_after(flow, step)
+            try:
+                flow = flow_after(flow, step)
+            except FrameError as error:  # its size is fixed by the steps before, and refused every time
+                return [*found, *wrong, f"{place}: {str(error).removeprefix(f'{step.NAME}: ')}"]
         found += wrong
     return found
 
@@ -55,17 +53,6 @@ def _misfits(step: Step, flow: Flow) -> Iterable[str]:
         lengths = {len(step.mean), len(step.std)} - {1, flow.channels}
         if lengths:
             yield f": the image has {flow.channels} channel(s), mean or std {max(lengths)} numbers"
-
-
-def _refusal(step: ImageStep, flow: Flow) -> str:
-    """Why ``step`` refuses every image, where their size is fixed by the steps before it."""
-    if flow.size is None:
-        return ""
-    try:
-        step.apply(np.zeros((*flow.size, flow.channels), flow.dtype))
-    except FrameError as error:
-        return str(error).removeprefix(f"{step.NAME}: ")
-    return ""
 
 
 def _vector_flow_problems(steps: Sequence[Step]) -> Iterable[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.contracts import Array, Runner, RunnerInfo, TensorSpec
 from agent.errors import BundleError, DelegateError
+from agent.plain_text import plain_text
 from agent.runtime.choice import Runtime, unavailable
 from agent.runtime.delegation import delegated
 from agent.runtime.flatbuffer import check
@@ -24,6 +25,9 @@ _RESOLVERS = {
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     "reference": "BUILTIN_REF",
 }
+_LONGEST_NAME = 100
+_LONGEST_MESSAGE = 500
+_SHOWN_INPUTS = 10
 
 
 class Delegate(Protocol):
@@ -134,7 +138,7 @@ def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
             ) from error
         if custom is not None:
             raise BundleError(
-                f"model: {runtime.name} {runtime.version} does not have its operator {custom[1]}; "
+                f"model: {runtime.name} {runtime.version} does not have its operator {_plain(custom[1])}; "
                 "export the model with built-in operators only"
             ) from error
         what = f"{runtime.name} {runtime.version} cannot prepare it on delegate '{delegate}'"
@@ -143,9 +147,10 @@ def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
 
 def _check_inputs(slots: list[dict[str, Any]]) -> None:
     if len(slots) != 1:
-        names = ", ".join(str(slot["name"]) for slot in slots) or "none"
-        raise BundleError(f"model: expected one input, got {len(slots)} ({names})")
-    name, shape = slots[0]["name"], tuple(map(int, slots[0]["shape"]))
+        names = ", ".join(_plain(slot["name"]) for slot in slots[:_SHOWN_INPUTS]) or "none"
+        more = ", …" if len(slots) > _SHOWN_INPUTS else ""
+        raise BundleError(f"model: expected one input, got {len(slots)} ({names}{more})")
+    name, shape = _plain(slots[0]["name"]), tuple(map(int, slots[0]["shape"]))
     signature = tuple(map(int, slots[0]["shape_signature"])) or shape
     if -1 in signature[1:]:
         raise BundleError(f"model: input '{name}' has the free shape {signature}; export it with a fixed one")
@@ -185,9 +190,14 @@ def _info(interpreter: Any, runtime: Runtime, delegate: str, kernels: str, threa
 
 
 def _mismatch(spec: TensorSpec, tensor: Array) -> str:
-    return f"input '{spec.name}' takes {spec.dtype} {spec.shape}, got {tensor.dtype} {tensor.shape}"
+    return f"input '{_plain(spec.name)}' takes {spec.dtype} {spec.shape}, got {tensor.dtype} {tensor.shape}"
 
 
 def _line(error: BaseException) -> str:
-    """A runtime's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """A runtime's message on one line; it may quote the model, and so anybody."""
+    return plain_text(" ".join(str(error).split()), longest=_LONGEST_MESSAGE) or type(error).__name__
+
+
+def _plain(name: object) -> str:
+    """A name from the model, for a message."""
+    return plain_text(str(name), longest=_LONGEST_NAME)

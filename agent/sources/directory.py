@@ -24,7 +24,17 @@ class Directory:
 
     path: str
     """The folder."""
-    pattern: tuple[str, ...] = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.bmp", "*.gif", "*.ppm", "*.pgm")
+    pattern: tuple[str, ...] = (
+        "*.jpg",
+        "*.jpeg",
+        "*.png",
+        "*.webp",
+        "*.bmp",
+        "*.gif",
+        "*.ppm",
+        "*.pgm",
+        "*.pnm",
+    )
     """File names to take, as shell patterns; upper and lower case are the same."""
     recursive: bool = False
     """Also the folders inside it."""
@@ -60,6 +70,10 @@ class Directory:
         return feed
 
 
+POLLS_REMEMBERED = 10
+"""A watched file that was away for fewer polls and comes back unchanged is not new."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Version:
     """What tells a file from what it was before it was rewritten."""
@@ -77,6 +91,12 @@ class DirectoryFeed:
         self._root = Path(source.path)
         self._pattern = [pattern.lower() for pattern in source.pattern]
         self._pace = Pace(source.fps)
+        self._delivered: dict[str, _Version] = {}
+        self._missing: dict[str, int] = {}
+
+    @property
+    def resumes(self) -> bool:
+        return self._source.watch
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
         yield from self._arrivals() if self._source.watch else self._passes()
@@ -109,19 +129,27 @@ class DirectoryFeed:
                 return
 
     def _arrivals(self) -> Iterator[Frame | Skipped]:
-        delivered: dict[str, _Version] = {}
         before: dict[str, _Version] = {}
         while not self._pace.closed:
             now = self.listing()
             for name, version in now.items():
-                if before.get(name) == version != delivered.get(name):
+                if before.get(name) == version != self._delivered.get(name):
                     if not self._pace.turn():
                         return
-                    delivered[name] = version
+                    self._delivered[name] = version
                     yield self._read(name)
-            delivered = {name: version for name, version in delivered.items() if name in now}
+            self._forget_missing(now)
             before = now
             self._pace.rest(self._source.poll_interval_s)
+
+    def _forget_missing(self, now: dict[str, _Version]) -> None:
+        """Drop what has long been away. An empty listing says nothing: a share may be unmounted."""
+        if not now:
+            return
+        gone = self._delivered.keys() - now.keys()
+        self._missing = {name: self._missing.get(name, 0) + 1 for name in gone}
+        for name in [name for name, polls in self._missing.items() if polls >= POLLS_REMEMBERED]:
+            del self._delivered[name], self._missing[name]
 
     def _read(self, name: str) -> Frame | Skipped:
         # Names that are no UTF-8 must not reach the network as they are.

@@ -62,6 +62,8 @@ class Vectors:
 class VectorsFeed:
     """The opened file."""
 
+    resumes = False
+
     def __init__(self, source: Vectors) -> None:
         self._source = source
         self._name = "stdin" if source.path == STANDARD_INPUT else Path(source.path).name

@@ -47,6 +47,8 @@ class Video:
 class VideoFeed:
     """The opened video."""
 
+    resumes = False
+
     def __init__(self, source: Video) -> None:
         self._source = source
         self._name = Path(source.path).name
@@ -70,9 +72,13 @@ class VideoFeed:
             self._rewind()
 
     def close(self) -> None:
+        """Returns at once even while a read hangs; then whoever reads releases the capture."""
         self._pace.close()
-        with self._lock:
-            self._capture.release()
+        if self._lock.acquire(blocking=False):
+            try:
+                self._capture.release()
+            finally:
+                self._lock.release()
 
     def _open(self) -> cv2.VideoCapture:
         if not Path(self._source.path).is_file():

@@ -33,6 +33,10 @@ class Counters:
     """Messages to this device for which the inbox had no room."""
 
 
+SILENCES = 2
+"""So often in a row confirmation was overdue (with the doubled wait, three timeouts) before it is told."""
+
+
 class Sender:
     """``problems`` is replaced, never changed, so other threads may read it."""
 
@@ -61,6 +65,8 @@ class Sender:
         self._direct: set[int] = set()
         self._refusals: dict[str, str] = {}
         self._sent_seq = 0
+        self._taken = False
+        self._silences = 0
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +103,9 @@ class Sender:
 
     def publish_stored(self) -> None:
         """Send what the outbox holds, as far as the broker and the window allow. Raises LinkError."""
-        self._window.expire(self._now())
+        if self._window.expire(self._now()):
+            self._silences += 1
+            self._tell()
         if self._epoch != self._outbox.epoch:
             self._begin_window()
         while (ask := self._window.ask(len(self._direct))) is not None:
@@ -110,6 +118,8 @@ class Sender:
     def answered(self, event: Answered) -> None:
         """The broker's word on one publication."""
         self.answered_at = self._now()
+        if event.token not in self._direct:
+            self._taken = event.outcome == "taken"
         self._direct.discard(event.token)
         kind = self._kinds.pop(event.token, None)
         self._counters.unheard += event.outcome == "unheard"
@@ -125,6 +135,8 @@ class Sender:
         own = ack.acked_session == self._outbox.session
         if own and ack.upto > self._sent_seq:
             return False
+        self._silences = 0
+        self._tell()
         removed = self._outbox.acknowledge(ack.acked_session, ack.upto)
         self._counters.acknowledged += removed
         self._window.acknowledged(ack.acked_session, ack.upto, removed=removed, now=self._now())
@@ -150,12 +162,20 @@ class Sender:
 
     def _judge(self, kind: str, event: Answered) -> None:
         topic = self._letterhead.topic(kind)
-        before = self._refusals.get(kind)
         if event.outcome == "refused":
             self._refusals[kind] = f"the broker refuses {topic}: {event.reason}; its messages wait"
         elif event.outcome == "unheard" and self._confirm == "broker":
             self._refusals[kind] = f"nobody subscribes to {topic}; its messages wait"
         else:
             self._refusals.pop(kind, None)
-        if self._refusals.get(kind) != before:
-            self.problems = tuple(sorted(self._refusals.values()))
+        self._tell()
+
+    def _tell(self) -> None:
+        silent = self._confirm == "collector" and self._taken and self._silences >= SILENCES
+        found = sorted(self._refusals.values())
+        if silent:
+            found.append(
+                "the broker takes messages but no collector confirms them: is one running, "
+                f"and may this device read {self._letterhead.topic('ack')}?"
+            )
+        self.problems = tuple(found)

@@ -17,6 +17,9 @@ from agent.telemetry.sender import Counters
 
 INBOX = 1000
 """Most messages to the device that wait to be read; more are dropped and counted."""
+PROBLEMS = 50
+"""Most problems in one state; the last of them then says how many more there are."""
+PROBLEM_CHARS = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,12 +89,16 @@ class Telemetry:
     def set_state(self, state: DeviceState, problems: tuple[str, ...] = ()) -> None:
         """Say what the device can do now: kept like an alarm, and retained on its topic.
 
-        Saying the same again does nothing.
+        Saying the same again does nothing. Of ``problems`` the first are said, each shortened.
+        Raises WireError, and changes nothing, when they cannot be sent.
         """
+        problems = _sayable(problems)
         new = State(state=state, connection=self._publisher.counters.connections, problems=problems)
-        old, self._state = self._state, new
+        old = self._state
         if old is not None and (old.state, old.problems) == (state, problems):
             return
+        wire.body_json(new)  # what cannot be sent must neither be retained nor count as said
+        self._state = new
         self._publisher.retain(new, self._preprocess)
         self.emit(new, urgent=True)
 
@@ -132,3 +139,14 @@ class Telemetry:
             self._publisher.counters.inbound_dropped += 1
         else:
             self.inbox.put(envelope)
+
+
+def _sayable(problems: tuple[str, ...]) -> tuple[str, ...]:
+    """As many and as long as fit in a message that people read."""
+    said = tuple(
+        problem if len(problem) <= PROBLEM_CHARS else f"{problem[: PROBLEM_CHARS - 1]}…"
+        for problem in problems[:PROBLEMS]
+    )
+    if len(problems) <= PROBLEMS:
+        return said
+    return (*said[:-1], f"and {len(problems) - PROBLEMS + 1} more problems")

@@ -23,6 +23,8 @@ BODY_BYTES = MAX_BYTES - 4_096
 """Largest body: what remains when the envelope has its room."""
 MAX_DEPTH = 16
 _INTEGER_LIMIT = 2**63
+_GROWTH = 8
+"""More often than this nothing grows when it is written anew (``1e15`` becomes 18 characters)."""
 
 _BODY_LAST = re.compile(r',"body":null\}$')
 
@@ -71,10 +73,17 @@ def decode(data: bytes, *, kind: str) -> Envelope:
     envelope = _structured(fields | {"body": None}, Envelope, "", problems)
     if envelope is not None:
         problems += _envelope_problems(envelope)
+    if envelope is not None and not problems and len(data) > BODY_BYTES // _GROWTH:
+        problems += _size_problems(envelope, compact(fields.get("body")))
     if problems:
         raise WireError(*problems)
     message: Envelope = dataclasses.replace(envelope, body=body)
     return message
+
+
+def compact(body: object) -> str:
+    """Plain data as the JSON that ``encode_around`` takes."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_schema(kind: str) -> dict[str, Any]:
@@ -105,6 +114,15 @@ def _parse(data: bytes) -> dict[str, Any]:
     if problems:
         raise WireError(*problems[:10])
     return fields
+
+
+def _size_problems(envelope: Envelope, body: str) -> list[str]:
+    """What is read must fit once more when it is written anew, as whoever keeps it does."""
+    size = len(body.encode())
+    if size > BODY_BYTES:
+        return [f"body: {size} bytes, at most {BODY_BYTES} are read"]
+    whole = len(encode_around(envelope, body))
+    return [f"payload: {whole} bytes when written anew"] if whole > MAX_BYTES else []
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent.errors import InputError
 from tools.console import table
 
 
@@ -33,9 +34,12 @@ class Figure:
 
 def write(path: Path, figures: Sequence[Figure], **context: object) -> None:
     """Write ``{"figures": […], **context}``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = {"figures": [figure.record() for figure in figures], **context}
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"--out: {path} cannot be written: {error.strerror}") from None
 
 
 def show(title: str, figures: Sequence[Figure]) -> None:

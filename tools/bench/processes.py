@@ -1,12 +1,15 @@
 """Whole processes measured from outside, by the operating system's own accounting."""
 
-import os
+import json
 import subprocess
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.errors import MachineError
+
+LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,20 +24,17 @@ class Run:
 
 def measure(command: Sequence[str]) -> Run:
     """Run ``command`` to its end. Raises MachineError with its last words when it fails."""
-    begin = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout is not None and child.stderr is not None
-    child.stdout.readline()
-    first_line_s = time.monotonic() - begin
-    child.stdout.read()
-    said = child.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise MachineError(f"{' '.join(command)} failed with {child.returncode}: {said[-800:]}")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(LAUNCHER), *command], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise MachineError(f"{' '.join(command)} cannot be run: {done.stderr[-400:]}")
+    found = json.loads(done.stdout)
+    if found["code"]:
+        raise MachineError(f"{' '.join(command)} failed with {found['code']}: {found['last_words']}")
     return Run(
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        wall_s=time.monotonic() - begin,
-        peak_rss_mib=usage.ru_maxrss / 1024,
-        first_line_s=first_line_s,
+        cpu_s=found["cpu_s"],
+        wall_s=found["wall_s"],
+        peak_rss_mib=found["peak_rss_mib"],
+        first_line_s=found["first_line_s"],
     )

@@ -99,7 +99,10 @@ def prepare(folder: Path, pack: Path) -> Scenario:
     """Pack MobileNet v2 with the data pack's photographs as its reference."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "mobilenet_v2.tflite"
-    shutil.copyfile(pack / "models" / "coral_edgetpu_mobilenet_v2_1.0_224_quant.tflite", model)
+    try:
+        shutil.copyfile(pack / "models" / "coral_edgetpu_mobilenet_v2_1.0_224_quant.tflite", model)
+    except OSError as error:
+        raise MachineError(f"{error.filename}: the data pack is incomplete: {error.strerror}") from None
     preprocess = folder / "preprocess.yaml"
     preprocess.write_text(PREPROCESS)
     bundle = folder / "bundle.tflite"

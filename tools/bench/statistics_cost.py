@@ -57,7 +57,10 @@ def _ours_us(scenario: Scenario) -> float:
 
 def _whylogs_us(peers: Path, pictures: Path) -> float:
     script = Path(__file__).with_name("peer_whylogs.py")
-    done = subprocess.run([peers, script, pictures, str(FRAMES)], capture_output=True, text=True)
+    try:
+        done = subprocess.run([peers, script, pictures, str(FRAMES)], capture_output=True, text=True)
+    except OSError as error:
+        raise MachineError(f"--peers: {peers} cannot be run: {error.strerror}") from None
     if done.returncode:
         raise MachineError(f"whylogs did not run: {done.stderr[-400:]}")
     return float(done.stdout)

@@ -87,15 +87,16 @@ def admit(
         problems = _problems(envelope, site=place[1], device=place[2])
         if problems:
             raise WireError(*problems)
+        body = wire.compact(_fields(payload)["body"])
     except WireError as error:
         reason = "; ".join(error.problems)
-    except Exception as error:  # a defect of ours, and one payload must not stop the collector
-        reason = f"could not be judged: {error!r}"
-    else:
-        body = json.dumps(_fields(payload)["body"], ensure_ascii=False, separators=(",", ":"))
-        return Accepted(kind=kind, envelope=envelope, body=body, received_at=received_at, replayed=replayed)
-    settles = _identity(payload, site=place[1], device=place[2], kind=kind) if place else None
-    return refuse(topic, payload, reason, received_at=received_at, settles=settles)
+        settles = _identity(payload, site=place[1], device=place[2], kind=kind) if place else None
+        return refuse(topic, payload, reason, received_at=received_at, settles=settles)
+    except Exception as error:
+        # A defect of ours, or no memory left: one payload must not stop the collector, and nobody
+        # has found anything wrong with it, so the device keeps it.
+        return refuse(topic, payload, f"could not be judged: {error!r}", received_at=received_at)
+    return Accepted(kind=kind, envelope=envelope, body=body, received_at=received_at, replayed=replayed)
 
 
 def refuse(

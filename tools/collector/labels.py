@@ -3,16 +3,24 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.errors import LabelError
-from agent.telemetry.messages import Label
+from agent.telemetry import wire
+from agent.telemetry.messages import Label, Labels
 
 TRUTH = "label"
 FRAMES = ("frame", "name", "file")
 """The column that says which frame: its id, or (``name`` and ``file``) what its source calls it."""
 TEXT_CHARS = 1024
+BATCH = 200
+"""Most labels in one message."""
+
+# Narrower than ``float``: "nan", "Infinity" and "1_0" are lines a labels file may hold.
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+_INTEGER = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,22 +61,39 @@ def read_labels(text: str, *, where: str) -> tuple[Label, ...]:
 
 
 def parse_label(text: str, *, where: str) -> int | float | str:
-    """An integer is an output index, another number a value, anything else a line of the labels file."""
+    """An integer is an output index, another number a value, anything else a line of the labels file.
+
+    A number is ASCII digits with at most a minus, a fraction and an exponent.
+    """
     text = text.strip()
     if not text or len(text) > TEXT_CHARS:
         raise LabelError(f"{where}: expected a label of 1 to {TEXT_CHARS} characters, got {len(text)}")
     if not text.isprintable():
         raise LabelError(f"{where}: the label holds control characters")
-    try:
-        number = float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return text
+    number = float(text)
     if not math.isfinite(number):
         raise LabelError(f"{where}: expected a finite number, got {text}")
-    digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdigit() and abs(number) < 2**53:
+    if _INTEGER.fullmatch(text) and abs(number) < 2**53:
         return int(text)
     return number
+
+
+def in_batches(labels: Sequence[Label]) -> Iterator[tuple[Label, ...]]:
+    """The labels in their order, as many at a time as one message may hold, in number and in bytes."""
+    batch: list[Label] = []
+    held = 0
+    for label in labels:
+        # A body of one label is a little larger than what the label adds to a body of many.
+        size = len(wire.body_json(Labels(labels=(label,))).encode())
+        if batch and (len(batch) == BATCH or held + size > wire.BODY_BYTES):
+            yield tuple(batch)
+            batch, held = [], 0
+        batch.append(label)
+        held += size
+    if batch:
+        yield tuple(batch)
 
 
 def _rows(text: str, where: str) -> list[tuple[int, list[str]]]:

@@ -5,13 +5,13 @@ accuracy. Envelopes compete for a slot by (session, rank), so that a Will that w
 or a backlog sent after a reboot, never overrules what came from a newer session.
 """
 
+import json
 from collections.abc import Iterable
-from dataclasses import replace
 
 from sqlalchemy import Connection, and_, or_
 
 from agent.telemetry import wire
-from agent.telemetry.messages import UNSEQUENCED, Alarm, Envelope, State, Window
+from agent.telemetry.messages import UNSEQUENCED, Alarm, State, Window
 from tools.collector.admission import Accepted, utc
 from tools.collector.database import insert
 from tools.collector.tables import devices, newest
@@ -19,12 +19,13 @@ from tools.collector.tables import devices, newest
 
 def upsert_newest(connection: Connection, current: Iterable[Accepted]) -> None:
     """Keep the newest of each slot, by (session, rank), the later arrival winning a tie."""
-    winners: dict[tuple[str, str, str], tuple[tuple[str, int], Envelope, Accepted]] = {}
+    winners: dict[tuple[str, str, str], tuple[tuple[str, int], Accepted]] = {}
     for message in current:
-        for slot, rank, envelope in _slots(message):
+        envelope = message.envelope
+        for slot, rank in _slots(message):
             place, order = (envelope.site, envelope.device, slot), (envelope.session, rank)
             if place not in winners or order >= winners[place][0]:
-                winners[place] = (order, envelope, message)
+                winners[place] = (order, message)
     if not winners:
         return
     rows = [
@@ -34,9 +35,9 @@ def upsert_newest(connection: Connection, current: Iterable[Accepted]) -> None:
             "rank": rank,
             "kind": message.kind,
             "received_at": message.received_at,
-            "envelope": wire.encode(envelope),
+            "envelope": wire.encode_around(message.envelope, _kept(message)),
         }
-        for place, ((session, rank), envelope, message) in sorted(winners.items(), key=lambda item: item[0])
+        for place, ((session, rank), message) in sorted(winners.items(), key=lambda item: item[0])
     ]
     statement = insert(connection, newest)
     offered = statement.excluded
@@ -51,22 +52,28 @@ def upsert_newest(connection: Connection, current: Iterable[Accepted]) -> None:
     connection.execute(statement, rows)
 
 
-def _slots(message: Accepted) -> list[tuple[str, int, Envelope]]:
-    """The slots a message competes for, its rank there, and what is kept of it."""
+def _kept(message: Accepted) -> str:
+    """The body as it came; of a window all but its features, which are the bulk of it."""
+    if not isinstance(message.envelope.body, Window):
+        return message.body
+    return wire.compact(json.loads(message.body) | {"features": []})
+
+
+def _slots(message: Accepted) -> list[tuple[str, int]]:
+    """The slots a message competes for, and its rank there."""
     envelope, body = message.envelope, message.envelope.body
     if isinstance(body, State):
         # Within a connection: a Will is the last word; a birth is in order, a numbered copy may be late.
         certainty = 2 if body.state == "lost" else 1 if envelope.seq == UNSEQUENCED else 0
-        return [("state", 3 * body.connection + certainty, envelope)]
+        return [("state", 3 * body.connection + certainty)]
     if isinstance(body, Alarm):
-        return [(f"alarm:{body.alarm}", envelope.seq, envelope)]
+        return [(f"alarm:{body.alarm}", envelope.seq)]
     if isinstance(body, Window):
         # A window without labels or without a test due says nothing new about either.
-        kept = replace(envelope, body=replace(body, features=()))
         named = (("accuracy", body.accuracy), ("drift", body.drift))
-        return [(slot, envelope.seq, kept) for slot, value in named if value]
+        return [(slot, envelope.seq) for slot, value in named if value]
     if message.kind in ("about", "health", "check", "diagnosis"):
-        return [(message.kind, envelope.seq, envelope)]
+        return [(message.kind, envelope.seq)]
     return []
 
 

@@ -16,8 +16,8 @@ from tools.collector.tables import messages, sessions
 
 _CHUNK = 500
 
-Key: TypeAlias = tuple[str, str]
-"""(device, session)."""
+Key: TypeAlias = tuple[str, str, str]
+"""(site, device, session)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Numbered:
 
     @property
     def key(self) -> Key:
-        return self.identity.device, self.identity.session
+        return self.identity.site, self.identity.device, self.identity.session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,6 @@ class Gap:
 class _Session:
     """One row of ``sessions`` while its batch is counted."""
 
-    site: str
     upto: int
     highest: int
     stored: int
@@ -78,7 +77,7 @@ class _Session:
 def record(connection: Connection, batch: Sequence[Numbered]) -> tuple[list[bool], tuple[AckDue, ...]]:
     """Insert what is new and count it; whether each of ``batch`` was new, and what may be acknowledged."""
     telling = [message for message in batch if message.seq > 0 or message.floor > 1]
-    rows = _lock(connection, {message.key: message.identity.site for message in telling})
+    rows = _lock(connection, {message.key for message in telling})
     unseen = _insert(connection, batch)
     new = [_take(unseen, message) for message in batch]
     floors: dict[Key, int] = {}
@@ -96,13 +95,13 @@ def record(connection: Connection, batch: Sequence[Numbered]) -> tuple[list[bool
         values = {name: getattr(row, name) for name in _Session.__slots__}
         connection.execute(update(sessions).where(_of(sessions, key)).values(**values))
         if key in arrived and row.upto:
-            acks.append(AckDue(site=row.site, device=key[0], session=key[1], upto=row.upto))
+            acks.append(AckDue(site=key[0], device=key[1], session=key[2], upto=row.upto))
     return new, tuple(acks)
 
 
-def gaps(connection: Connection, device: str, session: str) -> tuple[Gap, ...]:
+def gaps(connection: Connection, site: str, device: str, session: str) -> tuple[Gap, ...]:
     """The holes between 1 and the highest seq heard of, in order."""
-    key = (device, session)
+    key = (site, device, session)
     before = func.lag(messages.c.seq, 1, 0).over(order_by=messages.c.seq).label("before")
     steps = select(messages.c.seq, before).where(_of(messages, key)).subquery()
     query = select(steps.c.before, steps.c.seq).where(steps.c.seq > steps.c.before + 1).order_by(steps.c.seq)
@@ -118,31 +117,27 @@ def gaps(connection: Connection, device: str, session: str) -> tuple[Gap, ...]:
     return tuple(Gap(first=a, last=b, lost=b <= row.upto) for a, b in _split(holes, row.upto))
 
 
-def _lock(connection: Connection, sites: Mapping[Key, str]) -> dict[Key, _Session]:
+def _lock(connection: Connection, named: Iterable[Key]) -> dict[Key, _Session]:
     """The rows of these sessions, made where missing, locked until the commit."""
-    keys = sorted(sites)
+    keys = sorted(named)
     found: dict[Key, _Session] = {}
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
-        new = [
-            {"device": device, "session": session, "site": sites[device, session]}
-            for device, session in chunk
-        ]
+        new = [{"site": site, "device": device, "session": session} for site, device, session in chunk]
         connection.execute(insert(connection, sessions).on_conflict_do_nothing(), new)
         query = (
             select(sessions)
-            .where(tuple_(sessions.c.device, sessions.c.session).in_(chunk))
-            .order_by(sessions.c.device, sessions.c.session)
+            .where(tuple_(sessions.c.site, sessions.c.device, sessions.c.session).in_(chunk))
+            .order_by(sessions.c.site, sessions.c.device, sessions.c.session)
             .with_for_update()
         )
         for row in connection.execute(query).mappings():
-            key = (row["device"], row["session"])
-            values = {name: row[name] for name in _Session.__slots__}
-            found[key] = _Session(**(values | {"site": sites[key]}))
+            key = (row["site"], row["device"], row["session"])
+            found[key] = _Session(**{name: row[name] for name in _Session.__slots__})
     return found
 
 
-def _insert(connection: Connection, batch: Iterable[Numbered]) -> set[tuple[str, str, int]]:
+def _insert(connection: Connection, batch: Iterable[Numbered]) -> set[tuple[str, str, str, int]]:
     """Insert what is not there yet; the identities that were not."""
     ordered = sorted((m for m in batch if m.seq > 0), key=lambda m: (m.key, m.seq))
     if not ordered:
@@ -150,13 +145,13 @@ def _insert(connection: Connection, batch: Iterable[Numbered]) -> set[tuple[str,
     statement = (
         insert(connection, messages)
         .on_conflict_do_nothing()
-        .returning(messages.c.device, messages.c.session, messages.c.seq)
+        .returning(messages.c.site, messages.c.device, messages.c.session, messages.c.seq)
     )
     rows = connection.execute(statement, [dict(message.row) for message in ordered])
-    return {(device, session, seq) for device, session, seq in rows}
+    return {(site, device, session, seq) for site, device, session, seq in rows}
 
 
-def _take(unseen: set[tuple[str, str, int]], message: Numbered) -> bool:
+def _take(unseen: set[tuple[str, str, str, int]], message: Numbered) -> bool:
     """Whether this is the first arrival of a new message; the second one in a batch is not."""
     identity = (*message.key, message.seq)
     if identity not in unseen:
@@ -195,7 +190,7 @@ def _advance(connection: Connection, key: Key, row: _Session, floor: int) -> Non
 
 
 def _of(table: Any, key: Key) -> Any:
-    return and_(table.c.device == key[0], table.c.session == key[1])
+    return and_(table.c.site == key[0], table.c.device == key[1], table.c.session == key[2])
 
 
 def _split(holes: Iterable[tuple[int, int]], upto: int) -> Iterable[tuple[int, int]]:

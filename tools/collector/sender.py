@@ -26,9 +26,12 @@ def send_labels(
     batches: Sequence[tuple[Label, ...]],
     wait_s: float = WAIT_S,
 ) -> None:
-    """Publish each batch as one message. Raises MachineError when the broker cannot be reached,
-    refuses, or (MQTT 5) has no agent to give them to; some batches may have arrived by then.
+    """Publish each batch as one message. Raises WireError, before anything is sent, when one cannot be.
+
+    Raises MachineError when the broker cannot be reached, refuses, or (MQTT 5) has no agent to give
+    them to; some batches may have arrived by then.
     """
+    payloads = [_payload(site, device, labels) for labels in batches]
     answers: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
     client = make_client(options, client_id="", persistent=False)
 
@@ -52,8 +55,8 @@ def send_labels(
     client.loop_start()
     try:
         _expect(answers, options.address, wait_s)
-        for labels in batches:
-            client.publish(topic(site, device, "label"), _payload(site, device, labels), qos=1)
+        for payload in payloads:
+            client.publish(topic(site, device, "label"), payload, qos=1)
             _expect(
                 answers, options.address, wait_s, nobody=f"no agent {device} of site {site} is subscribed"
             )

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from agent.errors import MachineError
+from agent.errors import MachineError, WireError
 from agent.telemetry import wire
 from agent.telemetry.messages import UNSEQUENCED, Envelope, Health, Window, topic
 from tools.collector.admission import HEAD_BYTES, Accepted, Identity, Refused, refuse, utc
@@ -65,17 +65,17 @@ class Store:
             return self._ingest(batch)
         except (OperationalError, InterfaceError) as error:
             raise MachineError(f"the database refused a batch: {cause(error)}") from error
-        except (SQLAlchemyError, ValueError, OverflowError) as error:
+        except (SQLAlchemyError, WireError, ValueError, OverflowError) as error:
             if len(batch) > 1:
                 return _joined([self.ingest([arrival]) for arrival in batch])
             if isinstance(batch[0], Refused):
                 raise MachineError(f"the database refused a quarantined payload: {error}") from error
             return self.ingest([_unstorable(batch[0], error)])
 
-    def gaps(self, device: str, session: str) -> tuple[Gap, ...]:
+    def gaps(self, site: str, device: str, session: str) -> tuple[Gap, ...]:
         """The holes between 1 and the highest seq heard of, in order."""
         with self._engine.begin() as connection:
-            return gaps(connection, device, session)
+            return gaps(connection, site, device, session)
 
     def rows(self, table: Any) -> list[Any]:
         """All rows of one of the small tables, in the order of its key."""
@@ -181,7 +181,7 @@ def _unstorable(message: Accepted, error: Exception) -> Refused:
     envelope = message.envelope
     return refuse(
         topic(envelope.site, envelope.device, message.kind),
-        wire.encode(envelope),
+        wire.encode_around(envelope, message.body),
         f"the database cannot hold it: {told}",
         received_at=message.received_at,
         settles=_identity(envelope) if envelope.seq else None,
@@ -189,7 +189,7 @@ def _unstorable(message: Accepted, error: Exception) -> Refused:
 
 
 def _joined(receipts: Sequence[Receipt]) -> Receipt:
-    acks = {(ack.device, ack.session): ack for receipt in receipts for ack in receipt.acks}
+    acks = {(ack.site, ack.device, ack.session): ack for receipt in receipts for ack in receipt.acks}
     return Receipt(
         acks=tuple(acks.values()),
         stored=tuple(message for receipt in receipts for message in receipt.stored),

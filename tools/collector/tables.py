@@ -20,11 +20,12 @@ schema = Table(
 messages = Table(
     "messages",
     metadata,
-    # The identity of a message; what arrives twice is stored once.
+    # The identity of a message; what arrives twice is stored once. The site is part of it: a device
+    # of another site may bear the same name, and could otherwise take this one's numbers.
+    Column("site", Text, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("session", Text, primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("site", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("received_at", Text, nullable=False),
     Column("created_at", Text, nullable=False),
@@ -38,9 +39,9 @@ messages = Table(
 sessions = Table(
     "sessions",
     metadata,
+    Column("site", Text, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("session", Text, primary_key=True),
-    Column("site", Text, nullable=False),
     # Everything up to here is stored, or will never come.
     Column("upto", BigInteger, nullable=False, default=0),
     Column("highest", BigInteger, nullable=False, default=0),

@@ -17,7 +17,11 @@ from tools.console import emit_json, say
     epilog="\b\nExamples:\n  litewatch bench\n  litewatch bench --peers .venv-peers/bin/python --json"
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True)
-@click.option("--peers", type=click.Path(path_type=Path), help="A Python that has whylogs, for its figure.")
+@click.option(
+    "--peers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A Python that has whylogs, for its figure.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(out: Path, peers: Path | None, as_json: bool) -> None:
     """Measure CPU, memory, start and statistics against a hand-written loop and whylogs.
@@ -28,7 +32,10 @@ def bench(out: Path, peers: Path | None, as_json: bool) -> None:
     if pack is None:
         say("skipped: no data pack (set LITEWATCH_DATA to the folder that holds labels.csv)")
         write(out, [], skipped="no data pack")
+        if as_json:
+            emit_json({"figures": [], "skipped": "no data pack"})
         return
+    write(out, [])  # whether it can be written should be known before the measuring
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(prepare(Path(folder), pack), peers)
     write(out, figures, machine=platform.processor() or platform.machine(), python=platform.python_version())

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.plain_text import plain_text
 from tools.collector.options import mqtt_options, to_mqtt
-from tools.collector.printable import printable
 from tools.collector.requirement import require_sqlalchemy
 from tools.console import say
 
@@ -88,7 +88,7 @@ def _client_id(db: str, group: str | None) -> str:
 
 def _line(event: "Event") -> None:
     where = f"{event.site}/{event.device}: " if event.device else ""
-    say(printable(where + event.text))
+    say(plain_text(where + event.text))
 
 
 def _json_line(event: "Event") -> None:

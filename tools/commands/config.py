@@ -37,7 +37,7 @@ def config(path: Path | None, schema: bool, message: str | None, as_json: bool) 
         raise click.UsageError("name an agent.yaml, or ask for --schema or --message")
     parsed = agent_config.parse(read_text(path), sources=SOURCES, delegates=DELEGATES, where=path.name)
     if as_json:
-        emit_json(agent_config.public(parsed))
+        emit_json(agent_config.public(parsed, sources=SOURCES, delegates=DELEGATES))
     else:
         click.echo(f"{path}: ok (device {parsed.device.id} at {parsed.device.site})")
 

@@ -1,6 +1,7 @@
 """``litewatch demo``: a fleet of four in under a minute, and what went wrong on it."""
 
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.errors import MachineError
-from tools.collector.printable import printable
+from agent.plain_text import plain_text
 from tools.collector.requirement import require_sqlalchemy
 from tools.commands.report import COLUMNS, row, to_json
 from tools.console import drawn_table, emit_json, live, say
@@ -48,6 +49,10 @@ def demo(keep: bool, seconds: float, as_json: bool, svg: Path | None) -> None:
     this package. Ends by itself in under a minute.
     """
     require_sqlalchemy()
+    if svg is not None and (as_json or not svg.absolute().parent.is_dir()):
+        raise click.BadParameter("expected a file in a folder that exists, and no --json", param_hint="--svg")
+    # Told to end, the demo still ends its processes and removes its folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="litewatch-demo-") as folder:
         fleet, stories = _play(Path(folder), seconds=seconds, keep=keep)
     if as_json:
@@ -59,7 +64,7 @@ def demo(keep: bool, seconds: float, as_json: bool, svg: Path | None) -> None:
         drawn.print(
             f"\n[bold]{device.device}[/] ({stories[device.device]}): {verdict(device)}", highlight=False
         )
-        drawn.print(f"  {printable(device.finding.evidence)}", markup=False, highlight=False)
+        drawn.print(f"  {plain_text(device.finding.evidence)}", markup=False, highlight=False)
     drawn.save()
 
 

@@ -12,6 +12,7 @@ from agent.bundle import Bundle
 from agent.contracts import TensorSpec
 from agent.errors import BundleError
 from agent.monitor.accuracy import wilson
+from agent.plain_text import plain_text
 from agent.preprocess.spec import dump
 from calibration import tflite_metadata
 from calibration.tflite_metadata import ModelFile
@@ -48,7 +49,7 @@ def describe(made: Bundle, model: ModelFile | None, size: int) -> dict[str, Any]
     """Everything a bundle says of itself, in plain values."""
     said, reference = made.manifest, made.reference
     return {
-        "bundle": made.name,
+        "bundle": plain_text(made.name),
         "bytes": size,
         "manifest_sha256": made.manifest_sha256,
         "model": asdict(model) if model else None,
@@ -71,7 +72,7 @@ def describe(made: Bundle, model: ModelFile | None, size: int) -> dict[str, Any]
             "features": list(reference.features),
             "groups": list(reference.groups.names),
         },
-        "golden": [{"name": golden.name, "label": golden.label} for golden in made.golden],
+        "golden": [{"name": plain_text(golden.name), "label": golden.label} for golden in made.golden],
         "edgetpu": made.edgetpu is not None,
         "signature": made.signature,
         "signed_by": made.signed_by,

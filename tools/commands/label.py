@@ -1,6 +1,5 @@
 """``litewatch label``: truth that arrives later, sent to the device whose frames it belongs to."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,6 @@ from agent.errors import InputError, LabelError
 from agent.telemetry.messages import Label, identifier_problem
 from tools.collector.options import mqtt_options, to_mqtt
 from tools.console import emit_json, say
-
-BATCH = 200
-"""Labels in one message."""
 
 
 @click.command(short_help="Send labels that arrived later.")
@@ -51,7 +47,7 @@ def label(
       img_0042.jpg,7
       img_0043.jpg,goldfish
     """
-    from tools.collector.labels import parse_label, read_labels
+    from tools.collector.labels import in_batches, parse_label, read_labels
     from tools.collector.sender import send_labels
 
     places = {"--device": device, "--site": site}
@@ -69,7 +65,7 @@ def label(
     else:
         assert truth is not None
         labels = (Label(label=parse_label(truth, where="--label"), frame=frame, name=name),)
-    batches = list(_batches(labels))
+    batches = list(in_batches(labels))
     send_labels(to_mqtt(**broker), site=site, device=device, batches=batches)
     if as_json:
         emit_json({"device": device, "site": site, "labels": len(labels), "messages": len(batches)})
@@ -84,8 +80,3 @@ def _read(file: str) -> str:
         raise LabelError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise LabelError(f"{file}: not UTF-8 at byte {error.start}") from None
-
-
-def _batches(labels: Sequence[Label]) -> Iterator[tuple[Label, ...]]:
-    for start in range(0, len(labels), BATCH):
-        yield tuple(labels[start : start + BATCH])

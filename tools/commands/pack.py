@@ -10,6 +10,7 @@ import click
 from agent import signature
 from agent.errors import BundleError
 from agent.monitor.accuracy import wilson
+from agent.plain_text import plain_text
 from agent.runtime.choice import choose
 from calibration import packing
 from calibration.packing import Packed
@@ -124,7 +125,7 @@ def summarise(packed: Packed, output: Path, labels_from: str) -> dict[str, Any]:
     low, high = wilson(built.correct, built.labelled) if built.correct is not None else (None, None)
     rows = len(reference.calibration)
     return {
-        "bundle": str(output),
+        "bundle": plain_text(str(output)),
         "bytes": len(packed.data),
         "manifest_sha256": made.manifest_sha256,
         "task": made.manifest.task,

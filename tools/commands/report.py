@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.collector.printable import printable
+from agent.plain_text import plain_text
 from tools.collector.requirement import require_sqlalchemy
 from tools.commands.collect import DEFAULT_DATABASE
 from tools.console import emit_json, say, table
@@ -105,9 +105,9 @@ def show(devices: Sequence["Device"], *, now: datetime) -> None:
     table("Fleet", COLUMNS, [row(device, now) for device in devices])
     for device in devices:
         colour = "red" if device.finding.fell else "yellow" if device.finding.cause else "green"
-        name = click.style(printable(f"{device.site}/{device.device}"), fg=colour, bold=True)
+        name = click.style(plain_text(f"{device.site}/{device.device}"), fg=colour, bold=True)
         cause = f"{device.finding.cause} – " if device.finding.cause else ""
-        click.echo(f"{name}: {printable(cause + device.finding.evidence)}{_delivery(device)}")
+        click.echo(f"{name}: {plain_text(cause + device.finding.evidence)}{_delivery(device)}")
 
 
 def row(device: "Device", now: datetime) -> tuple[str, ...]:
@@ -175,4 +175,4 @@ def _safe(text: str) -> str:
     """Text from the network inside rich markup: no colour, link or cursor of its own."""
     from rich.markup import escape
 
-    return escape(printable(text))
+    return escape(plain_text(text))

@@ -47,7 +47,9 @@ def local_broker(folder: Path, *, port: int | None = None) -> Iterator[Broker]:
         raise MachineError("no MQTT broker here: apt install mosquitto, or pip install 'litewatch[demo]'")
     log = folder / "broker.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
     try:
         _wait_until_listening(process, port, log)
         yield broker

@@ -24,7 +24,10 @@ ENDS_WITHIN_S = 15.0
 def running(command: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A process for as long as the context lasts; then SIGTERM, and it must end by itself."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        # A session of its own: Ctrl-C is for the demo, which ends its processes in the right order.
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
     try:
         yield process
     finally:

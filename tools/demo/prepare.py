@@ -21,8 +21,6 @@ LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
 
 SITE = "demo"
 CAMERA_FPS, SENSOR_FPS = 25.0, 100.0
-IMAGE_SAMPLES, VECTOR_SAMPLES = 100, 150
-"""Observations a test of drift needs: a single shifted number shows later than a darkened picture."""
 REFERENCE_IMAGES, REFERENCE_VECTORS = 1000, 2400
 IMAGE_SAMPLES, VECTOR_SAMPLES = 100, 250
 """Observations a test of drift needs: a single shifted number shows later than a darkened picture."""
