@@ -314,7 +314,7 @@ def test_databases_of_others_are_refused_by_name(tmp_path: Path) -> None:
     Store(str(newer)).close()
     with sqlite3.connect(newer) as connection:
         connection.execute("UPDATE litewatch_collector SET version = 99")
-    with pytest.raises(InputError, match=r"newer\.db has tables of version 99; this Litewatch knows 2"):
+    with pytest.raises(InputError, match=r"newer\.db has tables of version 99; this Litewatch knows 1"):
         Store(str(newer))
 
     for database, told in (
