@@ -120,6 +120,14 @@ def test_a_folder_of_frames_is_run_watched_and_published(device: Desk) -> None:
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+def test_a_session_of_one_frame_ends_in_order_every_time(device: Desk) -> None:
+    """Its thresholds are still being made when it ends."""
+    for _ in range(8):
+        shutil.rmtree(device.state, ignore_errors=True)
+        done = device.run("--frames", "1")
+        assert (done.returncode, "terminate" in done.stderr) == (0, False), done.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error(device: Desk) -> None:
     run = shlex.join([*LITEWATCH, "run", "-c", str(device.write()), "--print"])
     done = subprocess.run(

@@ -1,7 +1,9 @@
 """The ``litewatch`` command: each subcommand's module is imported only when it is called."""
 
+import logging
 import os
 import sys
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -72,4 +74,12 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def entry() -> None:
-    sys.exit(main())
+    code = main()
+    if any(thread.daemon for thread in threading.enumerate()):
+        # A thread that is still inside OpenCV or numpy (a hung camera, thresholds in the making) would
+        # take the interpreter's own shutdown for an error in C++ and abort the process.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

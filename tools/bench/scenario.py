@@ -81,7 +81,7 @@ def _crops(folder: Path, sources: Sequence[Path]) -> Path:
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for path in sorted(path for source in sources for path in source.iterdir()):
-        image = cv2.imread(str(path))
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             continue
         height, width = image.shape[:2]
