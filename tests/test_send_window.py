@@ -110,12 +110,24 @@ def test_when_nobody_subscribes_a_probe_goes_out_soon() -> None:
         assert run.window.expire(run.now)
         assert run.send() == list(range(1, PROBE + 1))
         run.answer_all("unheard")
-    # As soon as somebody listens, the broker's word is worth the whole timeout again.
+    # Once somebody listens to all that was sent, the broker's word is worth the whole timeout again.
+    run.now += 40.1
+    assert run.window.expire(run.now)
+    assert run.send()
     run.answer_all("taken")
     run.ack(PROBE)
     assert run.send()
     run.answer_all("taken")
     assert run.window.deadline() == run.now + 60.0
+
+
+def test_what_nobody_heard_is_not_forgotten_when_somebody_hears_the_next() -> None:
+    run = Run(last=3)
+    assert run.send() == [1, 2, 3]
+    run.window.answered(1, "unheard")
+    run.window.answered(2, "taken")
+    run.window.answered(3, "taken")
+    assert run.window.deadline() == 5.0
 
 
 def test_a_backlog_is_limited_but_new_messages_pass_it_once() -> None:

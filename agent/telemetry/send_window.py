@@ -107,8 +107,9 @@ class SendWindow:
     def answered(self, token: int, outcome: Literal["taken", "unheard", "refused"]) -> int | None:
         """The broker's word; the id of the message that it removes, if it does."""
         id_ = self._in_flight.pop(token, None)
-        if id_ is not None and outcome != "refused":
-            self._unheard = outcome == "unheard"
+        if id_ is not None and outcome == "unheard":
+            # Until everything is sent anew: somebody may listen to the next message, not to this one.
+            self._unheard = True
         if id_ is None or self._confirm != "broker" or outcome != "taken":
             return None
         self._outstanding.pop(id_, None)
@@ -164,7 +165,7 @@ class SendWindow:
         return None
 
     def _go_back(self) -> None:
-        self._cursor, self._overdue = 0, False
+        self._cursor, self._overdue, self._unheard = 0, False, False
         self._outstanding.clear()
         self._again.clear()
 
