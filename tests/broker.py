@@ -20,6 +20,8 @@ from typing import Literal
 
 import pytest
 
+from tools.demo.broker import free_port
+
 HOST = "127.0.0.1"
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 DEADLINE_S = 20.0
@@ -81,12 +83,6 @@ def start_broker(directory: Path, *, config_extra: str = "", port: int | None = 
         else:
             return broker
     raise RuntimeError("no free port found for the broker")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(condition: Callable[[], object], *, within_s: float = DEADLINE_S, what: str = "") -> None:

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +12,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.telemetry import wire
 from agent.telemetry.messages import Envelope, kind_of, topic
+from tools.cli import LITEWATCH
 
 # An environment for the device alone has no SQLAlchemy.
 pytest.importorskip("sqlalchemy", reason="skipped: no SQLAlchemy (extra collector)")
 
 ROOT = Path(__file__).resolve().parent.parent
-LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
 
 
 def version_of(broker: Broker) -> str:

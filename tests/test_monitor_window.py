@@ -8,9 +8,9 @@ from population import NAMES, groups_of, population, reference_of
 
 from agent.contracts import Classification, Detections, Regression
 from agent.monitor.groups import NO_GROUPS, NOTHING, Groups, group_classes
-from agent.monitor.profiles import profile_of
+from agent.monitor.profiles import merge, profile_of
 from agent.monitor.reference import build
-from agent.monitor.window import WindowBuilder, merge
+from agent.monitor.window import WindowBuilder
 
 EDGES = np.sort(np.random.default_rng(7).normal(size=(3, 15)).astype(np.float32), axis=1)
 

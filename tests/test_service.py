@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,9 @@ import pytest
 import yaml
 from broker import eventually
 
-from tools.cli import main
+from tools.cli import LITEWATCH, main
 
 pytestmark = pytest.mark.runtime
-LITEWATCH = [sys.executable, "-c", "from tools.cli import entry; entry()"]
 
 
 @dataclass(frozen=True)

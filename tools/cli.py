@@ -13,6 +13,9 @@ import agent
 from agent.errors import InputError, LitewatchError
 from tools.console import ReaderGoneError, say
 
+LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
+"""The command as a fresh process of this interpreter, whether or not it is on the PATH."""
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("tools.commands.run:run", "Run the agent on this device."),
     "pack": ("tools.commands.pack:pack", "Make a bundle from a .tflite model."),

@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.contracts import Array, Profile
-from agent.monitor.profiles import merge, profile_of
+from agent.monitor.profiles import profile_of
 from agent.monitor.reference import Reference
-
-__all__ = ["WindowBuilder", "merge"]
 
 Pixels: TypeAlias = NDArray[np.int64]
 _FIRST_CAPACITY = 128

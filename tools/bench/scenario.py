@@ -13,9 +13,7 @@ import numpy as np
 import yaml
 
 from agent.errors import MachineError
-
-LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
-"""The command as a fresh process of this interpreter, whether or not it is on the PATH."""
+from tools.cli import LITEWATCH
 
 CROPS = 8
 """Parts of each photograph that stand in for held-out pictures."""

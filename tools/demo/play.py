@@ -10,9 +10,10 @@ from typing import Literal
 from agent.errors import MachineError
 from agent.telemetry.messages import Label
 from agent.telemetry.options import MqttOptions
+from tools.cli import LITEWATCH
 from tools.collector.sender import send_labels
 from tools.demo.broker import Broker
-from tools.demo.prepare import LITEWATCH, SITE, Device
+from tools.demo.prepare import SITE, Device
 
 LABEL_DELAY_S = 3.0
 """How long after its frame a label comes."""

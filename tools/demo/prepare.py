@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,9 @@ import yaml
 
 from agent.contracts import Image
 from agent.errors import MachineError
+from tools.cli import LITEWATCH
 from tools.demo import scene, sensor
 from tools.demo.broker import Broker
-
-LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
-"""The command as a fresh process of this interpreter, whether or not it is on the PATH."""
 
 SITE = "demo"
 CAMERA_FPS, SENSOR_FPS = 25.0, 100.0
