@@ -279,7 +279,7 @@ def test_a_broker_that_takes_everything_while_no_collector_confirms_is_told(
     assert listener.seqs(sender.session).count(1) >= 2
     listener.send(Ack(acked_session=sender.session, upto=1))
     eventually(lambda: not sender.telemetry.stats.problems, what="cleared by the ack")
-    assert sender.held == 0
+    eventually(lambda: sender.held == 0)
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -325,7 +325,8 @@ def test_a_refused_message_is_kept_and_the_refusal_is_told(
         acl.write_text("topic readwrite litewatch/#\n")
         strict.process.send_signal(signal.SIGHUP)
         eventually(lambda: sender.held == 0, what="delivery once it is allowed")
-        assert [envelope.body for envelope in listener.of("alarm")] == [ALARM]
+        # The broker's word may reach the device before the message reaches the collector.
+        eventually(lambda: [envelope.body for envelope in listener.of("alarm")] == [ALARM])
         assert sender.telemetry.stats.problems == ()
     finally:
         strict.stop()
