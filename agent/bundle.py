@@ -21,6 +21,7 @@ from agent.archive import Archive
 from agent.contracts import Decoder
 from agent.errors import BundleError, SpecError
 from agent.golden import GoldenInput as GoldenInput
+from agent.golden import GoldenSet as GoldenSet
 from agent.manifest import Environment, PreprocessVersion, Revision
 from agent.manifest import Manifest as Manifest
 from agent.monitor import reference as references
@@ -61,7 +62,7 @@ class Bundle:
     decoder: Decoder
     labels: tuple[str, ...]
     reference: Reference = field(repr=False)
-    golden: tuple[GoldenInput, ...] = field(repr=False)
+    golden: GoldenSet = field(repr=False)
     signed_by: str | None
     signature: str | None
     edgetpu: bytes | None = field(repr=False)
@@ -82,16 +83,16 @@ class Parts:
     decoder: Decoder
     reference: Reference
     environment: Environment
-    golden: tuple[GoldenInput, ...] = ()
+    golden: GoldenSet = field(default_factory=GoldenSet)
     labels: tuple[str, ...] = ()
     training_run: str | None = None
     edgetpu: bytes | None = None
     associated: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def load(path: Path | str, trusted_keys: Sequence[str] = ()) -> Bundle:
-    """Read and verify the bundle at ``path``. Raises BundleError."""
-    return read(read_file(path), name=Path(path).name, trusted_keys=trusted_keys)
+def load(path: Path | str, trusted_keys: Sequence[str] = (), *, most_golden: int | None = None) -> Bundle:
+    """Read and verify the bundle at ``path``; ``most_golden`` as for ``read``. Raises BundleError."""
+    return read(read_file(path), name=Path(path).name, trusted_keys=trusted_keys, most_golden=most_golden)
 
 
 def read_file(path: Path | str) -> bytes:
@@ -106,11 +107,14 @@ def read_file(path: Path | str) -> bytes:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read(data: bytes, *, name: str, trusted_keys: Sequence[str] = ()) -> Bundle:
+def read(
+    data: bytes, *, name: str, trusted_keys: Sequence[str] = (), most_golden: int | None = None
+) -> Bundle:
     """Verify the bundle in ``data``; ``name`` names it in messages.
 
     With ``trusted_keys`` (Ed25519 public keys, base64 or PEM) only a bundle signed by one of them is
-    accepted. Raises BundleError with what is wrong and where.
+    accepted. ``most_golden`` keeps only the first so many golden inputs in memory; all are verified.
+    Raises BundleError with what is wrong and where.
     """
     opened = open_archive(data, name=name)
     if MANIFEST not in opened.entries:
@@ -121,7 +125,7 @@ def read(data: bytes, *, name: str, trusted_keys: Sequence[str] = ()) -> Bundle:
     flatbuffer = data[: opened.start]
     if manifest.hash_model(flatbuffer) != said.flatbuffer:
         raise BundleError(f"{name}: the model is not the one this bundle was made for (its SHA-256 differs)")
-    files = _verified_files(opened, said)
+    files = _verified_files(opened, said, most_golden)
     spec = _spec(files, said.preprocess, name)
     return Bundle(
         name=name,
@@ -132,7 +136,7 @@ def read(data: bytes, *, name: str, trusted_keys: Sequence[str] = ()) -> Bundle:
         decoder=said.decoder,
         labels=_labels(files, said.labels, name),
         reference=_reference(files, said.preprocess, name),
-        golden=golden.decode(files, where=name),
+        golden=golden.decode(files, where=name, most=most_golden),
         signed_by=signed_by,
         signature=claimed,
         edgetpu=files.get(EDGETPU),
@@ -238,8 +242,8 @@ def _check_signature(
     return claimed, signature.verify(said, signed, trusted_keys, where=where)
 
 
-def _verified_files(opened: Archive, said: Manifest) -> dict[str, bytes]:
-    """Every file the manifest lists, with its hash verified."""
+def _verified_files(opened: Archive, said: Manifest, most_golden: int | None) -> dict[str, bytes]:
+    """Every file the manifest lists, with its hash verified; those of further golden inputs are left out."""
     listed = {file.name: file for file in said.files}
     problems = [
         f"{opened.where}: {file}: is not listed in the manifest"
@@ -249,13 +253,14 @@ def _verified_files(opened: Archive, said: Manifest) -> dict[str, bytes]:
     files = {}
     for file, expected in listed.items():
         try:
-            files[file] = opened.read_stored(file)
+            content = opened.read_stored(file)
         except BundleError as error:
             problems += error.problems
             continue
-        digest = hashlib.sha256(files[file]).hexdigest()
-        if (len(files[file]), digest) != (expected.bytes, expected.sha256):
+        if (len(content), hashlib.sha256(content).hexdigest()) != (expected.bytes, expected.sha256):
             problems.append(f"{opened.where}: {file}: altered (its SHA-256 is not the manifest's)")
+        if not golden.beyond(file, most_golden):
+            files[file] = content
     if problems:
         raise BundleError(*problems)
     return files

@@ -12,6 +12,7 @@ from agent.bundle import Bundle
 from agent.contracts import Array, Classification, Prediction, Runner, TensorSpec
 from agent.errors import FrameError
 from agent.golden import GoldenInput
+from agent.golden_tensor import restore
 from agent.preprocess.compiled import Compiled
 from agent.preprocess.trace import Comparison, compare, trace
 from agent.quantize import dequantize
@@ -20,6 +21,8 @@ VECTORS = 4
 """Packed vectors compared at start; the first golden inputs of the bundle."""
 TRIES = 3
 """A golden input whose top two classes are close may flip between kernels; three do not all."""
+GOLDEN = max(VECTORS, TRIES)
+"""How many golden inputs an agent needs in memory."""
 OUTPUT_TOLERANCE = 0.1
 """Allowed difference of an output without classes, as a share of the recorded output's range."""
 
@@ -34,7 +37,7 @@ class Answer:
 
 def reproduces(bundle: Bundle, tensor: TensorSpec) -> Comparison:
     """Compare this machine's preprocessing with the recorded traces, step by step."""
-    chosen = [golden for golden in bundle.golden if golden.traces][:VECTORS]
+    chosen = [golden for golden in bundle.golden.inputs if golden.traces][:VECTORS]
     if not chosen:
         return Comparison(verdict="not checked", step=None, detail="the bundle has no packed vectors")
     try:
@@ -47,19 +50,28 @@ def reproduces(bundle: Bundle, tensor: TensorSpec) -> Comparison:
 
 def answers(bundle: Bundle, preprocess: Compiled, runner: Runner) -> Answer:
     """Run golden inputs through the bundle's own preprocessing and this runner."""
-    chosen = [golden for golden in bundle.golden if golden.outputs][:TRIES]
+    chosen = [golden for golden in bundle.golden.inputs if golden.outputs][:TRIES]
+    recording = bundle.golden.recording
+    # Where training is known to prepare otherwise, its answers are to be had from its tensors alone.
+    from_tensors = recording is not None and bool(recording.difference)
     if not chosen:
         return Answer(right=True, detail="the bundle has no recorded outputs")
     found = ""
     for golden in chosen:
         try:
-            raw = runner.run(preprocess(golden.payload).tensor)
+            raw = runner.run(_tensor(golden, preprocess, runner.input, from_tensors))
             found = _difference(bundle, golden, raw, runner.outputs)
         except FrameError as error:
             found = f"{golden.name}: {'; '.join(error.problems)}"
         if not found:
             return Answer(right=True)
     return Answer(right=False, detail=found)
+
+
+def _tensor(golden: GoldenInput, preprocess: Compiled, spec: TensorSpec, from_tensors: bool) -> Array:
+    if from_tensors and golden.tensor is not None:
+        return restore(golden.tensor, preprocess, spec)
+    return preprocess(golden.payload).tensor
 
 
 def _difference(

@@ -31,7 +31,7 @@ from agent.preprocess.trace import Comparison
 from agent.runtime import KINDS as DELEGATES
 from agent.runtime.choice import choose
 from agent.runtime.interpreter import open_runner
-from agent.selftest import Answer, answers
+from agent.selftest import GOLDEN, Answer, answers
 from agent.sources import KINDS as SOURCES
 from agent.telemetry.clock import Clock
 from agent.telemetry.messages import About, PreprocessInUse
@@ -87,7 +87,7 @@ def _home(environment: Mapping[str, str]) -> Path:
 def assemble(config: AgentConfig, *, state: Path) -> Assembly:
     """Load, verify, build and try out. Raises InputError or MachineError."""
     options = config.model.options
-    bundle = load(Path(options.bundle), options.trusted_keys)
+    bundle = load(Path(options.bundle), options.trusted_keys, most_golden=GOLDEN)
     _check_promise(config, bundle)
     spec = _override(config) or bundle.spec
     runtime = choose(options.runtime, cache=state / "runtime.json")

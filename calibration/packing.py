@@ -4,17 +4,15 @@ import contextlib
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 import agent
 from agent import bundle
-from agent.bundle import Bundle, Parts
+from agent.bundle import Bundle, GoldenSet, Parts
 from agent.contracts import Array, Decoder
 from agent.errors import BundleError, FrameError
 from agent.manifest import Environment
@@ -22,14 +20,12 @@ from agent.plain_text import plain_text
 from agent.preprocess.spec import fingerprint
 from agent.runtime.choice import Runtime
 from calibration import golden, reference_builder
-from calibration.labelled import Input
+from calibration.golden import Made, Progress
+from calibration.golden_figures import Figures, figures, with_tolerance
+from calibration.golden_parity import Parity
 from calibration.plan import Plan, open_kernels
 from calibration.reference_builder import Built, Subject
 from calibration.task import decoder_for, guess_values
-
-Progress: TypeAlias = Callable[[Iterable[Input], int], Iterable[Input]]
-"""Wraps the inputs (and their number) on their way through the model, to show how far it is."""
-
 
 _GUESS_INPUTS = 16
 
@@ -37,20 +33,30 @@ _GUESS_INPUTS = 16
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
     """The bundle's bytes, and the same read back and verified. ``decoder_reason``: why its numbers
-    are decoded as they are."""
+    are decoded as they are. ``figures`` is what the golden set says, ``notes`` what is to be said of it,
+    ``parity`` how training's own tensors compare with the spec (None without)."""
 
     data: bytes = field(repr=False)
     bundle: Bundle = field(repr=False)
     built: Built = field(repr=False)
     decoder_reason: str
+    figures: Figures
+    notes: tuple[str, ...]
+    parity: Parity | None
 
 
-def pack(plan: Plan, *, key: str | None, progress: Progress) -> Packed:
-    """Run the model over the held-out inputs and write the bundle; ``key`` signs it.
+def pack(
+    plan: Plan, *, key: str | None, progress: Progress, golden_progress: Progress = lambda inputs, _: inputs
+) -> Packed:
+    """Run the model over the held-out inputs, record the golden set, and write the bundle; ``key``
+    signs it. ``golden_progress`` is asked for each pass over golden inputs.
 
-    Raises BundleError when too many inputs cannot be used.
+    Raises BundleError when too many inputs cannot be used, or training's own tensors are not those of
+    the spec.
     """
     decoder, reason = _decoder(plan)
+    # First, because training's tensors that are not the spec's are a reason to stop.
+    recorded = _golden(plan, decoder, golden_progress)
     subject = Subject(preprocess=plan.compiled, runner=plan.runner, decoder=decoder, features=plan.features)
     built = reference_builder.build(
         progress(plan.inputs, len(plan.inputs)),
@@ -59,28 +65,65 @@ def pack(plan: Plan, *, key: str | None, progress: Progress) -> Packed:
         labels=plan.files.labels,
         fingerprint=fingerprint(plan.files.spec),
     )
-    reference_kernels = open_kernels(
-        plan.files.model.flatbuffer, plan.runtime, plan.request.threads, "reference"
+    found = figures(
+        recorded.golden,
+        decoder=decoder,
+        outputs=plan.runner.outputs,
+        tolerance=plan.golden.tolerance,
+        mse=built.reference.mse,
     )
-    recorded = golden.record(plan.inputs, spec=plan.files.spec, runner=reference_kernels)
-    reference_kernels.close()
-    parts = Parts(
+    parts = _parts(plan, decoder, built, with_tolerance(recorded.golden, found))
+    data = bundle.write(plan.files.model.flatbuffer, parts, key=key)
+    # What was written is read as the device will read it: a bundle that cannot be never leaves.
+    made = bundle.read(data, name=plan.request.model.name)
+    return Packed(
+        data=data,
+        bundle=made,
+        built=built,
+        decoder_reason=reason,
+        figures=found,
+        notes=recorded.notes,
+        parity=recorded.parity,
+    )
+
+
+def _parts(plan: Plan, decoder: Decoder, built: Built, golden_set: GoldenSet) -> Parts:
+    return Parts(
         name=plain_text(plan.request.model.stem),
         created=plan.request.created,
         preprocess=plan.files.spec_text,
         decoder=decoder,
         reference=built.reference,
         environment=_environment(plan.runtime),
-        golden=recorded,
+        golden=golden_set,
         labels=plan.files.labels,
         training_run=plan.request.training_run,
         edgetpu=plan.files.edgetpu,
         associated=plan.files.model.associated,
     )
-    data = bundle.write(plan.files.model.flatbuffer, parts, key=key)
-    # What was written is read as the device will read it: a bundle that cannot be never leaves.
-    made = bundle.read(data, name=plan.request.model.name)
-    return Packed(data=data, bundle=made, built=built, decoder_reason=reason)
+
+
+def _golden(plan: Plan, decoder: Decoder, progress: Progress) -> Made:
+    wanted, request = plan.golden, plan.request
+    reference = open_kernels(plan.files.model.flatbuffer, plan.runtime, request.threads, "reference")
+    try:
+        return golden.build(
+            wanted.inputs,
+            spec=plan.files.spec,
+            runner_reference=reference,
+            runner_fast=plan.runner,
+            decoder=decoder,
+            float_twin=wanted.float_twin,
+            tensors=wanted.tensors,
+            count_random=wanted.count,
+            count_margin=wanted.margin,
+            max_bytes=wanted.max_bytes,
+            max_originals_bytes=wanted.max_originals_bytes,
+            accept_difference=wanted.accept_difference,
+            progress=progress,
+        )
+    finally:
+        reference.close()
 
 
 def save(path: Path, data: bytes) -> None:

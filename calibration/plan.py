@@ -17,7 +17,8 @@ from agent.preprocess.vectors import Select
 from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
-from calibration import tflite_metadata
+from calibration import golden_plan, tflite_metadata
+from calibration.golden_plan import GoldenPlan, GoldenRequest
 from calibration.labelled import Inputs, class_label, find_images, find_vectors, number_label
 from calibration.task import Choice, Task, decoder_for, guess_task, output_count
 from calibration.tflite_metadata import ModelFile
@@ -38,6 +39,7 @@ class Request:
     edgetpu: Path | None = None
     training_run: str | None = None
     threads: int = 1
+    golden: GoldenRequest = field(default_factory=GoldenRequest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,7 @@ class Plan:
     task_reason: str
     features: FeatureSet
     inputs: Inputs
+    golden: GoldenPlan
 
 
 class _Problems:
@@ -113,11 +116,22 @@ def prepare(request: Request, runtime: Runtime) -> Plan:
     compiled = problems.attempt(lambda: _compile(files.spec, runner, request))
     task, reason = problems.attempt(lambda: _task(request.choice, runner, files.model.file)) or (None, "")
     problems.attempt(lambda: _check_labels(files, task, runner))
-    inputs = problems.attempt(lambda: _inputs(request, files, task, runner))
+    inputs = problems.attempt(lambda: _inputs(request.held_out, request, files, task, runner))
     if task is None or inputs is None or compiled is None:
         raise problems.error()
     features = problems.attempt(lambda: _features(files.spec, inputs, task, runner))
-    if features is None or problems.found:
+    golden = problems.attempt(
+        lambda: golden_plan.prepare(
+            request.golden,
+            held_out=inputs,
+            find=lambda where: _inputs(where, request, files, task, runner),
+            task=task,
+            runner=runner,
+            runtime=runtime,
+            threads=request.threads,
+        )
+    )
+    if features is None or golden is None or problems.found:
         raise problems.error()
     return Plan(
         request=request,
@@ -129,6 +143,7 @@ def prepare(request: Request, runtime: Runtime) -> Plan:
         task_reason=reason,
         features=features,
         inputs=inputs,
+        golden=golden,
     )
 
 
@@ -249,21 +264,19 @@ def _check_labels(files: Files, task: Task | None, runner: Runner) -> None:
         raise LabelError(f"{source}: {lines} lines, the model has {outputs} outputs{hint}")
 
 
-def _inputs(request: Request, files: Files, task: Task | None, runner: Runner) -> Inputs:
-    if not request.held_out.exists():
-        raise LabelError(f"{request.held_out}: no such file or folder")
+def _inputs(where: Path, request: Request, files: Files, task: Task | None, runner: Runner) -> Inputs:
+    if not where.exists():
+        raise LabelError(f"{where}: no such file or folder")
     read_label = None
     if task == "classification":
         read_label = class_label(files.labels, output_count(runner.outputs))
     elif task == "regression" and output_count(runner.outputs) == 1:
         read_label = number_label
     if is_image(files.spec):
-        return find_images(request.held_out, read_label)
-    if request.held_out.is_dir():
-        raise LabelError(
-            f"{request.held_out}: a folder, but {request.preprocess} prepares vectors: give a CSV"
-        )
-    return find_vectors(request.held_out, read_label)
+        return find_images(where, read_label)
+    if where.is_dir():
+        raise LabelError(f"{where}: a folder, but {request.preprocess} prepares vectors: give a CSV")
+    return find_vectors(where, read_label)
 
 
 def _features(spec: PreprocessSpec, inputs: Inputs, task: Task, runner: Runner) -> FeatureSet:

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import textures
 import tiny
 
 from agent.bundle import Bundle
@@ -14,6 +15,7 @@ from agent.contracts import Array, Payload, TensorSpec
 from agent.preprocess.compiled import compile_spec
 from agent.runtime.choice import choose
 from calibration import packing
+from calibration.golden_plan import GoldenRequest
 from calibration.packing import Packed
 from calibration.plan import Request, prepare
 
@@ -26,6 +28,16 @@ steps:
 - resize: {width: 8, height: 8, method: linear_exact, aspect: stretch}
 - color: {order: rgb}
 - cast: {mode: raw, rounding: half_away, layout: nhwc}
+"""
+TWIN_SPEC = """\
+version: "1"
+steps:
+- decode: {exif: ignore}
+- crop: {kind: central_fraction, fraction: 0.875, rounding: tensorflow}
+- resize: {width: 16, height: 16, method: linear_exact, aspect: stretch}
+- color: {order: rgb}
+- normalize: {divisor: 127.5, mean: [1], std: [1]}
+- cast: {mode: quantize, rounding: half_even, layout: nhwc}
 """
 VECTOR_SPEC = """\
 version: "3"
@@ -62,15 +74,60 @@ def write_vectors(path: Path, count: int, *, seed: int = 1) -> Path:
 
 
 def pack_images(folder: Path, *, count: int = 200, key: str | None = None, **request: Any) -> Packed:
-    """``tiny.CLASSIFIER`` with its preprocessing, labels and ``count`` held-out images."""
+    """``tiny.CLASSIFIER`` with its preprocessing, labels and ``count`` held-out images; options of
+    the golden set as ``golden_request`` takes them."""
     folder.mkdir(parents=True, exist_ok=True)
     model, spec, labels = folder / "model.tflite", folder / "preprocess.yaml", folder / "labels.txt"
     model.write_bytes(request.pop("model_bytes", tiny.CLASSIFIER))
     spec.write_text(request.pop("spec", IMAGE_SPEC))
     labels.write_text("\n".join(LABELS) + "\n")
     held_out = request.pop("held_out", None) or write_images(folder / "held_out", count)
-    request = {"labels": labels, "created": CREATED, **request}
+    request = {"labels": labels, "created": CREATED, "golden": golden_request(folder, request), **request}
     return _pack(Request(model=model, preprocess=spec, held_out=held_out, **request), key)
+
+
+def pack_twin(
+    folder: Path, *, count: int = 64, model_bytes: bytes = tiny.TWIN_INT8, **request: Any
+) -> Packed:
+    """``tiny.TWIN_INT8`` (or another) over ``count`` held-out textures, 20×20 PNGs, with a golden set of
+    32 random and 16 undecided inputs out of 80 others in ``folder/golden``, and ``tiny.TWIN_FLOAT`` as
+    its float twin (``float_model=None``: without). Takes about a second."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = folder / "textures.txt"
+    labels.write_text("\n".join(textures.LABELS) + "\n")
+    if "golden" not in request:
+        request["golden"] = textures.write(folder / "golden", 80, seed=22)
+    given = {"spec": TWIN_SPEC, "float_model": tiny.TWIN_FLOAT, "golden_count": 32, "golden_margin": 16}
+    held_out = request.pop("held_out", None) or textures.write(folder / "textures", count)
+    return pack_images(
+        folder, model_bytes=model_bytes, held_out=held_out, **{"labels": labels, **given, **request}
+    )
+
+
+def make_golden_bundle(folder: Path, *, name: str = "bundle.tflite", **request: Any) -> Path:
+    """The file of ``pack_twin``'s bundle in ``folder``."""
+    path = folder / name
+    path.write_bytes(pack_twin(folder / f"{name}.parts", **request).data)
+    return path
+
+
+def golden_request(folder: Path, request: dict[str, Any]) -> GoldenRequest:
+    """Takes out of ``request``: ``golden`` (path), ``golden_count``, ``golden_margin``,
+    ``golden_max_bytes``, ``golden_tensors``, ``accept_difference``, ``float_model`` (path or bytes)
+    and ``tolerance``."""
+    renamed = {"golden": "inputs"} | {
+        f"golden_{key}": key for key in ("count", "margin", "max_bytes", "tensors")
+    }
+    plain = ("accept_difference", "float_model", "tolerance")
+    options = {
+        (renamed | dict(zip(plain, plain, strict=True)))[key]: request.pop(key)
+        for key in [key for key in request if key in renamed or key in plain]
+    }
+    if isinstance(options.get("float_model"), bytes):
+        path = folder / "float.tflite"
+        path.write_bytes(options["float_model"])
+        options["float_model"] = path
+    return GoldenRequest(**options)
 
 
 def pack_vectors(folder: Path, *, count: int = 200, key: str | None = None, **request: Any) -> Packed:
@@ -80,7 +137,7 @@ def pack_vectors(folder: Path, *, count: int = 200, key: str | None = None, **re
     model.write_bytes(tiny.LINEAR)
     spec.write_text(VECTOR_SPEC)
     held_out = write_vectors(folder / "held_out.csv", count)
-    request = {"created": CREATED, **request}
+    request = {"created": CREATED, "golden": golden_request(folder, request), **request}
     return _pack(Request(model=model, preprocess=spec, held_out=held_out, **request), key)
 
 

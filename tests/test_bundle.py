@@ -90,18 +90,18 @@ def test_everything_packed_is_read_back(packed: bytes) -> None:
     assert bundle.spec.version == bundle.manifest.preprocess.version == "7"
     assert bundle.reference.accuracy == 1.0
     assert bundle.reference.labelled == 40
-    assert len(bundle.golden) == 8
-    assert {golden.label for golden in bundle.golden} <= {1, 2, 3}
-    assert bundle.golden[0].encoded.startswith(b"\x89PNG")
-    assert bundle.golden[0].payload == bundle.golden[0].encoded
-    assert bundle.golden[0].outputs[0].dtype == np.uint8
-    assert bundle.golden[0].outputs[0].shape == (1, 4)
+    assert len(bundle.golden.inputs) == 8
+    assert {golden.label for golden in bundle.golden.inputs} <= {1, 2, 3}
+    assert bundle.golden.inputs[0].encoded.startswith(b"\x89PNG")
+    assert bundle.golden.inputs[0].payload == bundle.golden.inputs[0].encoded
+    assert bundle.golden.inputs[0].outputs[0].dtype == np.uint8
+    assert bundle.golden.inputs[0].outputs[0].shape == (1, 4)
     assert (bundle.signature, bundle.signed_by, bundle.edgetpu) == (None, None, None)
 
 
 def test_vectors_are_kept_exactly(packed_vectors: bytes) -> None:
     bundle = bundle_files.read(packed_vectors, name="b.tflite")
-    first = bundle.golden[0]
+    first = bundle.golden.inputs[0]
     assert isinstance(first.payload, np.ndarray)
     x = float(first.payload[0])
     np.testing.assert_allclose(first.outputs[0], [[2 * x + 1]], rtol=1e-6)
@@ -116,7 +116,7 @@ def test_every_runtime_loads_the_bundle_as_the_model(packed: bytes) -> None:
     runtime = choose("auto", cache=None)
     for model in (packed, bundle.flatbuffer):
         runner = open_runner(Cpu(kernels="reference"), model, runtime=runtime, threads=1)
-        for recorded in bundle.golden:
+        for recorded in bundle.golden.inputs:
             assert trace(bundle.spec, runner.input, recorded.payload) == recorded.traces
             tensor = bundles.prepared(bundle, runner.input, recorded.payload)
             (output,) = runner.run(tensor)
@@ -396,7 +396,7 @@ def golden_files(**changes: int) -> dict[str, bytes]:
     given = golden.GoldenInput(
         name="a", encoded=vector, label=None, traces=(probe, probe), outputs=outputs, vector=True
     )
-    files = golden.encode([given])
+    files = golden.encode(golden.GoldenSet(inputs=(given,)))
     index = json.loads(files["litewatch/golden/index.json"])
     index["outputs"] = changes.get("outputs", 1)
     index["inputs"][0]["traces"][0]["probes"] = changes.get("first", 1)
@@ -408,7 +408,7 @@ def golden_files(**changes: int) -> dict[str, bytes]:
 
 
 def test_counts_of_golden_files_that_cannot_be() -> None:
-    (read,) = golden.decode(golden_files(), where="b")
+    (read,) = golden.decode(golden_files(), where="b").inputs
     assert [trace.probe for trace in read.traces] == [(1.0,), (1.0,)]
     with pytest.raises(BundleError) as caught:
         # The two counts of probes add up to what the array holds.

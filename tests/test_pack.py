@@ -114,7 +114,7 @@ def test_the_order_of_the_inputs_moves_no_count(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(one.reference.profile.counts, other.reference.profile.counts)
     np.testing.assert_array_equal(one.reference.calibration, other.reference.calibration)
-    assert [golden.name for golden in one.golden] == [golden.name for golden in other.golden]
+    assert [golden.name for golden in one.golden.inputs] == [golden.name for golden in other.golden.inputs]
 
 
 def test_golden_inputs_are_a_fixed_random_choice() -> None:
@@ -226,7 +226,7 @@ def test_detection_is_recognised_and_packed_without_labels(tmp_path: Path) -> No
     assert packed.decoder_reason == "four outputs shaped as boxes, classes, scores and count"
     assert (packed.bundle.reference.accuracy, packed.built.labelled) == (None, 0)
     assert "output.boxes" in packed.bundle.reference.features
-    assert len(packed.bundle.golden[0].outputs) == 4
+    assert len(packed.bundle.golden.inputs[0].outputs) == 4
 
 
 def spec(*shape: int, scale: float = 0.0) -> TensorSpec:

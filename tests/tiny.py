@@ -1,4 +1,4 @@
-"""Tiny models for tests, a few kB each; written by ``fixtures/models/generate.py``.
+"""Tiny models for tests, a few kB each; written by ``fixtures/models/generate*.py``.
 
 Each constant is the bytes of one .tflite file; ``runner`` runs one on this environment's runtime.
 """
@@ -26,6 +26,16 @@ def path(name: str) -> Path:
 CLASSIFIER = model("classifier")
 """uint8 image (1,8,8,3), bytes as they are → uint8 softmax (1,4) with scale 1/256: background, red,
 green, blue. A red image gives 1; a gray one has equal scores."""
+
+TWIN_FLOAT = model("twin_float")
+"""float32 image (1,16,16,3) in [-1,1] → float32 softmax (1,4): the classes of ``textures.LABELS``, about
+91 % right on ``textures.draw``. Six layers: stem, depthwise, pointwise, second, pool, scores."""
+
+TWIN_INT8 = model("twin_int8")
+"""TWIN_FLOAT quantized after training, int8 in and out, weights per channel."""
+
+TWIN_UINT8 = model("twin_uint8")
+"""The same with uint8 in and out."""
 
 LINEAR = model("linear")
 """float32 (1,1) → float32 (1,1): y = 2x + 1."""

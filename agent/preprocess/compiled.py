@@ -59,6 +59,13 @@ class Compiled:
             view = stage(view)
         return Prepared(tensor=self._finish(view), view=view)
 
+    def finish(self, view: Array) -> Array:
+        """Normalize and cast alone: the tensor of a ``view`` as ``Prepared`` holds one.
+
+        Raises FrameError when the view is not of the tensor's size.
+        """
+        return self._finish(view)
+
     def feature_view(self, prepared: Prepared) -> Array:
         """What features are computed on: H×W×3 RGB uint8 pixels, or the float64 vector.
 

@@ -11,11 +11,13 @@ from agent import bundle as bundles
 from agent.bundle import Bundle
 from agent.contracts import TensorSpec
 from agent.errors import BundleError
+from agent.golden import GoldenInput
 from agent.monitor.accuracy import wilson
 from agent.plain_text import plain_text
 from agent.preprocess.spec import dump
 from calibration import tflite_metadata
 from calibration.tflite_metadata import ModelFile
+from tools import golden_words
 from tools.console import emit_json
 from tools.plain_table import plain_table
 
@@ -72,10 +74,23 @@ def describe(made: Bundle, model: ModelFile | None, size: int) -> dict[str, Any]
             "features": list(reference.features),
             "groups": list(reference.groups.names),
         },
-        "golden": [{"name": plain_text(golden.name), "label": golden.label} for golden in made.golden],
+        "golden": [_golden(given) for given in made.golden.inputs],
+        **golden_words.summary(made),
+        "recording": asdict(made.golden.recording) if made.golden.recording else None,
         "edgetpu": made.edgetpu is not None,
         "signature": made.signature,
         "signed_by": made.signed_by,
+    }
+
+
+def _golden(given: GoldenInput) -> dict[str, Any]:
+    tensor = {"form": given.tensor.form, "exact": given.tensor.exact} if given.tensor else None
+    return {
+        "name": plain_text(given.name),
+        "label": given.label,
+        "stratum": given.stratum,
+        "tensor": tensor,
+        "float_outputs": given.float_outputs is not None,
     }
 
 
@@ -98,7 +113,7 @@ def _show(made: Bundle, model: ModelFile | None, size: int) -> None:
         ("preprocess", f"version {said.preprocess.version}: {steps}"),
         ("fingerprint", said.preprocess.fingerprint),
         *_reference_rows(made),
-        ("packed vectors", str(len(made.golden))),
+        *golden_words.rows(made),
         ("Edge TPU twin", f"{len(made.edgetpu):,} bytes" if made.edgetpu is not None else "none"),
         ("training run", said.training_run or "not stated"),
         ("created", f"{said.created} with {_environment(made)}"),

@@ -1,6 +1,7 @@
 """``litewatch pack``: from a .tflite, its preprocessing and held-out inputs to a bundle."""
 
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -12,11 +13,13 @@ from agent.errors import BundleError
 from agent.monitor.accuracy import wilson
 from agent.plain_text import plain_text
 from agent.runtime.choice import choose
-from calibration import packing
+from calibration import golden, packing
+from calibration.golden_plan import GoldenRequest
 from calibration.packing import Packed
 from calibration.plan import Request, prepare, read_model
 from calibration.suggestion import suggest
 from calibration.task import Choice, Task, Values
+from tools import golden_words
 from tools.console import emit_json, progress, say
 from tools.paths import runtime_cache
 from tools.plain_table import plain_table
@@ -32,6 +35,8 @@ _PATH = click.Path(path_type=Path)
     "  litewatch pack model.tflite --write-preprocess preprocess.yaml\n"
     "  litewatch pack model.tflite --preprocess preprocess.yaml --labels labels.txt \\\n"
     "      --reference held_out/ -o bundle.tflite\n"
+    "  litewatch pack model.tflite --preprocess preprocess.yaml --reference held_out/ \\\n"
+    "      --golden recording/ --float model_float.tflite -o bundle.tflite\n"
     "  litewatch pack --new-key signing.pem"
 )
 @click.argument("model", type=_PATH, required=False)
@@ -51,6 +56,36 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of detections."
 )
+@click.option(
+    "--golden", "golden_inputs", type=_PATH, help="Inputs for the golden set: as --reference, or a recording."
+)
+@click.option(
+    "--golden-count",
+    type=click.IntRange(1),
+    default=golden.COUNT_RANDOM,
+    show_default=True,
+    help="Random golden inputs: accuracies come from these.",
+)
+@click.option(
+    "--golden-margin",
+    type=click.IntRange(0),
+    default=golden.COUNT_MARGIN,
+    show_default=True,
+    help="Further ones that flip first.",
+)
+@click.option(
+    "--golden-max-mb",
+    type=click.FloatRange(0, min_open=True),
+    default=golden.MAX_BYTES / 2**20,
+    show_default=True,
+    help="Largest size of all recorded tensors, MiB.",
+)
+@click.option("--golden-tensors", type=_PATH, help="Training's own model inputs: NAME.npy, or a recording.")
+@click.option("--accept-difference", is_flag=True, help="Record it when those are not what the spec makes.")
+@click.option("--float", "float_model", type=_PATH, help="The float model this one was quantized from.")
+@click.option(
+    "--tolerance", type=click.FloatRange(0), help="Error of a regression that still counts as right."
+)
 @click.option("--edgetpu", type=_PATH, help="The same model compiled for the Edge TPU.")
 @click.option("--training-run", help="Id of the training run, carried in every message.")
 @click.option("--created", help="RFC 3339; default: $SOURCE_DATE_EPOCH, or now.")
@@ -69,6 +104,14 @@ def pack(
     values: Values | None,
     unit: str,
     threshold: float,
+    golden_inputs: Path | None,
+    golden_count: int,
+    golden_margin: int,
+    golden_max_mb: float,
+    golden_tensors: Path | None,
+    accept_difference: bool,
+    float_model: Path | None,
+    tolerance: float | None,
     edgetpu: Path | None,
     training_run: str | None,
     created: str | None,
@@ -101,19 +144,32 @@ def pack(
         edgetpu=edgetpu,
         training_run=training_run,
         threads=threads,
+        golden=GoldenRequest(
+            inputs=golden_inputs,
+            count=golden_count,
+            margin=golden_margin,
+            max_bytes=round(golden_max_mb * 2**20),
+            tensors=golden_tensors,
+            accept_difference=accept_difference,
+            float_model=float_model,
+            tolerance=tolerance,
+        ),
     )
     key = _read_key(sign) if sign is not None else None
     plan = prepare(request, choose("auto", cache=runtime_cache()))
     label = f"{len(plan.inputs)} held-out inputs"
     packed = packing.pack(
-        plan, key=key, progress=lambda inputs, total: progress(inputs, total=total, label=label)
+        plan,
+        key=key,
+        progress=lambda inputs, total: progress(inputs, total=total, label=label),
+        golden_progress=lambda inputs, total: progress(inputs, total=total, label="golden inputs"),
     )
     packing.save(output, packed.data)
     summary = summarise(packed, output, plan.files.labels_from)
     if as_json:
         emit_json(summary)
     else:
-        _show(summary)
+        _show(summary, golden_words.rows(packed.bundle) + _golden_quality(summary))
     for warning in summary["warnings"]:
         say(f"warning: {warning}")
 
@@ -144,7 +200,14 @@ def summarise(packed: Packed, output: Path, labels_from: str) -> dict[str, Any]:
         "profile_rows": reference.profile.n,
         "calibration_rows": rows,
         "largest_window": rows // ROWS_PER_SAMPLE,
-        "golden": len(made.golden),
+        "golden": len(made.golden.inputs),
+        **golden_words.summary(made),
+        "golden_labelled": packed.figures.labelled,
+        "golden_accuracy": packed.figures.accuracy,
+        "float_accuracy": packed.figures.float_accuracy,
+        "training_parity": asdict(packed.parity) if packed.parity else None,
+        "training_parity_said": packed.parity.said if packed.parity else "",
+        "tolerance_reason": packed.figures.tolerance_reason,
         "signed_by": made.signature,
         "created": made.manifest.created,
         "warnings": _warnings(packed),
@@ -153,7 +216,7 @@ def summarise(packed: Packed, output: Path, labels_from: str) -> dict[str, Any]:
 
 def _warnings(packed: Packed) -> list[str]:
     made, built = packed.bundle, packed.built
-    found = []
+    found = list(packed.notes)
     if built.skipped:
         found.append(f"{len(built.skipped)} inputs were skipped, the first: {built.skipped[0]}")
     rows = len(built.reference.calibration)
@@ -165,7 +228,8 @@ def _warnings(packed: Packed) -> list[str]:
         )
     if not built.labelled and made.manifest.task != "detection":
         found.append("the held-out inputs have no labels: the accuracy to compare a device with is unknown")
-    chance = 1 / max(len(made.golden[0].outputs[0].reshape(-1)), 1) if made.golden else 0.0
+    first = made.golden.inputs[:1]
+    chance = 1 / max(len(first[0].outputs[0].reshape(-1)), 1) if first else 0.0
     accuracy = built.reference.accuracy
     if accuracy is not None and built.labelled >= 20 and accuracy < max(1.5 * chance, 0.05):
         found.append(
@@ -175,7 +239,7 @@ def _warnings(packed: Packed) -> list[str]:
     return found
 
 
-def _show(summary: dict[str, Any]) -> None:
+def _show(summary: dict[str, Any], golden_rows: list[tuple[str, str]]) -> None:
     labelled = f"on {summary['labelled']} labelled inputs"
     if summary["accuracy"] is not None:
         interval = f"{summary['accuracy_low']:.1%} … {summary['accuracy_high']:.1%}"
@@ -194,10 +258,28 @@ def _show(summary: dict[str, Any]) -> None:
             ("held-out inputs", f"{summary['inputs']} used, {len(summary['skipped'])} skipped"),
             *quality,
             ("reference rows", f"{rows}; largest window {summary['largest_window']}"),
-            ("packed vectors", str(summary["golden"])),
+            *golden_rows,
             ("signed by", summary["signed_by"] or "nobody"),
         ],
     )
+
+
+def _golden_quality(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if summary["golden_accuracy"] is not None:
+        twin = summary["float_accuracy"]
+        beside = f", the float model {twin:.1%}" if twin is not None else ""
+        rows.append(
+            (
+                "golden accuracy",
+                f"{summary['golden_accuracy']:.1%}{beside} on {summary['golden_labelled']} inputs",
+            )
+        )
+    if summary["training_parity_said"]:
+        rows.append(("training parity", summary["training_parity_said"]))
+    if summary["tolerance_reason"]:
+        rows.append(("tolerance from", summary["tolerance_reason"]))
+    return rows
 
 
 def _missing(model: Path, preprocess: Path | None, reference: Path | None, output: Path | None) -> str:
