@@ -1,0 +1,306 @@
+"""``litewatch check``: the accuracy ladder on this hardware."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.errors import ConfigError, InputError
+from tools.console import emit_json, progress, say
+from tools.paths import runtime_cache
+
+if TYPE_CHECKING:
+    from agent.bundle import Bundle
+    from agent.config import AgentConfig
+    from agent.preprocess.spec import PreprocessSpec
+    from agent.runtime.choice import Runtime
+    from agent.runtime.interpreter import Delegate
+    from calibration.check_result import CheckResult
+    from calibration.preparing import Foreign
+
+_PATH = click.Path(path_type=Path)
+_LAYER_INPUTS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """The command line."""
+
+    bundle: Path | None
+    config: Path | None
+    threads: int | None
+    delegate: str | None
+    kernels: str | None
+    inputs: int | None
+    callable: str | None
+    tensors: Path | None
+    deployed: Path | None
+    float_model: Path | None
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  litewatch check bundle.tflite\n"
+    "  litewatch check bundle.tflite --callable camera_app:prepare --html check.html\n"
+    "  litewatch check -c agent.yaml --publish --json"
+)
+@click.argument("bundle", type=_PATH, required=False)
+@click.option("-c", "--config", type=_PATH, help="agent.yaml: its bundle, delegate, threads and broker.")
+@click.option("--threads", type=click.IntRange(1, 256), help="For running the model.")
+@click.option("--delegate", help="Kind of delegate, or its options as in agent.yaml: '{kind: cpu, …}'.")
+@click.option(
+    "--kernels",
+    type=click.Choice(["auto", "xnnpack", "builtin", "reference"]),
+    help="The CPU's kernels in production.",
+)
+@click.option("--inputs", type=click.IntRange(8), help="Use only so many inputs of the random stratum.")
+@click.option(
+    "--callable", "callable_", help="module:function of your own preprocessing: encoded bytes to array."
+)
+@click.option("--tensors", type=_PATH, help="Folder of .npy your own preprocessing dumped, one per input.")
+@click.option("--deployed", type=_PATH, help="Another preprocess.yaml, the one that is really in use.")
+@click.option("--float", "float_model", type=_PATH, help="The float model: compares layer by layer.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
+@click.option("--publish", is_flag=True, help="Send the result to the collector of agent.yaml.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def check(
+    bundle: Path | None,
+    config: Path | None,
+    threads: int | None,
+    delegate: str | None,
+    kernels: str | None,
+    inputs: int | None,
+    callable_: str | None,
+    tensors: Path | None,
+    deployed: Path | None,
+    float_model: Path | None,
+    html: Path | None,
+    publish: bool,
+    as_json: bool,
+) -> None:
+    """Climb the accuracy ladder of BUNDLE on this hardware.
+
+    The same golden inputs, from the float model to this device's own preprocessing: which rung changes
+    the answers, what it costs, and what to do first. Exit status 0 when all is ok or merely changed, 1
+    when something is harmful, 2 for bad input.
+    """
+    request = _Request(
+        bundle=bundle,
+        config=config,
+        threads=threads,
+        delegate=delegate,
+        kernels=kernels,
+        inputs=inputs,
+        callable=callable_,
+        tensors=tensors,
+        deployed=deployed,
+        float_model=float_model,
+    )
+    _check_request(request, publish)
+    made = _Check(request)
+    result = made.result()
+    _show(result, html, as_json)
+    if publish:
+        made.publish(result)
+    raise click.exceptions.Exit(1 if result.verdict == "harmful" else 0)
+
+
+def _check_request(request: _Request, publish: bool) -> None:
+    """Raises InputError with everything that cannot be meant."""
+    problems = []
+    if request.bundle is None and request.config is None:
+        problems.append("BUNDLE: name a bundle, or an agent.yaml with -c")
+    if publish and request.config is None:
+        problems.append("--publish: needs -c agent.yaml, which names the broker")
+    foreign = {
+        "--callable": request.callable,
+        "--tensors": request.tensors,
+        "--deployed": request.deployed,
+    }
+    given = [name for name, value in foreign.items() if value is not None]
+    if len(given) > 1:
+        problems.append(f"{' and '.join(given)}: one foreign preprocessing at a time")
+    if request.delegate not in (None, "cpu") and request.kernels is not None:
+        problems.append("--kernels: are the CPU's; leave them out with another delegate")
+    if problems:
+        raise InputError(*problems)
+
+
+class _Check:
+    """One check, from the command line to its result."""
+
+    def __init__(self, request: _Request) -> None:
+        # Imported here: `--help` must not cost the time of OpenCV.
+        import cv2
+
+        from agent.runtime.choice import choose
+
+        cv2.setNumThreads(1)
+        self._request = request
+        self.config = _config(request.config) if request.config is not None else None
+        options = self.config.model.options if self.config else None
+        self.bundle = _bundle(request, self.config)
+        self.runtime: Runtime = choose(options.runtime if options else "auto", cache=runtime_cache())
+        self.threads = request.threads or (options.threads if options else os.cpu_count() or 1)
+
+    def result(self) -> "CheckResult":
+        from calibration.ladder import climb
+        from calibration.machine import runners_here
+
+        runners = runners_here(
+            self.bundle, _delegate(self._request, self.config), runtime=self.runtime, threads=self.threads
+        )
+        result = climb(
+            self.bundle,
+            runners=runners,
+            inputs=self._request.inputs,
+            foreign=self._foreign(),
+            progress=lambda items, total, label: progress(items, total=total, label=label),
+        )
+        return self._with_layers(result)
+
+    def publish(self, result: "CheckResult") -> None:
+        from agent.preprocess.spec import fingerprint
+        from agent.startup import state_dir
+        from calibration.publishing import message, publish
+
+        assert self.config is not None  # _check_request has seen to it
+        state = state_dir(self.config, os.environ)
+        publish(message(result), self.config, state=state, fingerprint=fingerprint(self.bundle.spec))
+        say("published")
+
+    def _foreign(self) -> "Foreign | PreprocessSpec | None":
+        from agent.preprocess.spec import parse
+
+        request = self._request
+        if request.callable is not None:
+            return _callable(request.callable)
+        if request.tensors is not None:
+            return _tensors(request.tensors, self.bundle)
+        if request.deployed is not None:
+            return parse(_text(request.deployed), where=request.deployed.name)
+        override = self.config.model.options.preprocess_override if self.config else None
+        if override is not None:
+            path = _beside(self._request.config, override.path)
+            return parse(_text(path), where=f"model.preprocess_override: {path.name}")
+        return None
+
+    def _with_layers(self, result: "CheckResult") -> "CheckResult":
+        if self._request.float_model is None:
+            return result
+        from agent.bundle import read_file
+        from agent.golden_tensor import restore
+        from agent.preprocess.compiled import compile_spec
+        from calibration import layers
+        from calibration.machine import input_of
+
+        tensor = input_of(self.bundle, runtime=self.runtime)
+        compiled = compile_spec(self.bundle.spec, tensor)
+        golden = self.bundle.golden.stratum("random")[:_LAYER_INPUTS]
+        tensors = [
+            restore(given.tensor, compiled, tensor) if given.tensor else compiled(given.payload).tensor
+            for given in golden
+        ]
+        float_model = read_file(self._request.float_model)
+        view = layers.view(self.bundle.flatbuffer, float_model, tensors, runtime=self.runtime)
+        return replace(result, layers=view)
+
+
+def _config(path: Path) -> "AgentConfig":
+    from agent import config as configs
+    from agent.runtime import KINDS as DELEGATES
+    from agent.sources import KINDS as SOURCES
+    from tools.commands.config import read_text
+
+    return configs.parse(read_text(path), sources=SOURCES, delegates=DELEGATES, where=path.name)
+
+
+def _bundle(request: _Request, config: "AgentConfig | None") -> "Bundle":
+    from agent.bundle import load
+
+    options = config.model.options if config else None
+    path = request.bundle
+    if path is None:
+        assert options is not None  # _check_request has seen to it
+        path = _beside(request.config, options.bundle)
+    return load(path, options.trusted_keys if options else ())
+
+
+def _beside(config: Path | None, path: str) -> Path:
+    """Relative paths in agent.yaml start at its own folder."""
+    return config.resolve().parent / path if config is not None else Path(path)
+
+
+def _delegate(request: _Request, config: "AgentConfig | None") -> "Delegate":
+    from agent.document import DocumentError, read_yaml
+    from agent.runtime import KINDS
+    from agent.runtime.cpu import Cpu
+    from agent.structure import StructureProblemsError, structure_kind
+
+    if request.kernels is not None:
+        return Cpu(kernels=request.kernels)  # type: ignore[arg-type]  # click has checked the choice
+    if request.delegate is not None:
+        try:
+            made: Delegate = structure_kind(
+                read_yaml(request.delegate), KINDS, root="--delegate", shorthand=True
+            )
+        except (DocumentError, StructureProblemsError) as error:
+            problems = (
+                error.problems if isinstance(error, StructureProblemsError) else [f"--delegate: {error}"]
+            )
+            raise ConfigError(*problems) from None
+        return made
+    configured: Delegate = config.model.delegate if config else Cpu()
+    return configured
+
+
+def _callable(text: str) -> "Foreign":
+    from calibration.foreign import load_callable
+    from calibration.preparing import Foreign
+
+    function = load_callable(text)
+
+    def prepare(golden: Any) -> Any:
+        try:
+            return function(golden.encoded)
+        except InputError:
+            raise
+        except Exception as error:  # it is the user's own code: whatever it raises is theirs to see
+            raise InputError(f"--callable {text}: {golden.name}: {type(error).__name__}: {error}") from error
+
+    return Foreign(name=text, prepare=prepare)
+
+
+def _tensors(folder: Path, bundle: "Bundle") -> "Foreign":
+    from calibration.foreign import load_tensors
+    from calibration.preparing import Foreign
+
+    loaded = load_tensors(folder, [given.name for given in bundle.golden.inputs])
+    return Foreign(name=str(folder), prepare=lambda golden: loaded.get(golden.name))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def _show(result: "CheckResult", html: Path | None, as_json: bool) -> None:
+    from calibration import result_file
+
+    if html is not None:
+        from calibration import report
+
+        try:
+            html.write_text(report.html(result), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{html}: cannot be written: {error.strerror}") from None
+    if as_json:
+        emit_json(result_file.dump(result))
+        return
+    from tools.result_tables import show_check
+
+    show_check(result)
