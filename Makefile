@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: install dev demo test lint bench storm test-tflite vectors clean
+.PHONY: install dev demo test lint bench bench-diagnosis storm test-tflite test-workstation vectors clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,10 @@ lint: dev
 bench: install .venv-peers/.installed
 	$(BIN)/litewatch bench --peers .venv-peers/bin/python --out build/bench.json $(ARGS)
 
+# Faults injected into real models by code the diagnosis does not share: is the right cause named?
+bench-diagnosis: dev
+	$(BIN)/python -m tools.bench.diagnosis --out build/bench-diagnosis.json $(ARGS)
+
 # 200 rounds of kill -9 on agent, broker and collector.
 storm: dev
 	LITEWATCH_STORM_ROUNDS=200 $(PYTEST) tests/test_storm.py --timeout 1200
@@ -61,8 +65,12 @@ test-tflite: .venv-tflite/.installed
 # TensorFlow and Pillow still produce the committed vectors, and the demo's models can be trained.
 .venv-workstation/.installed: pyproject.toml constraints-workstation.txt
 	$(PYTHON) -m venv .venv-workstation
-	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -c constraints-workstation.txt -e '.[workstation]'
+	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -c constraints-workstation.txt -e '.[workstation]' pytest pytest-timeout pytest-xdist hypothesis
 	@touch $@
+
+# What needs TensorFlow: quantization schemes, the recorder inside tf.data.
+test-workstation: .venv-workstation/.installed
+	.venv-workstation/bin/python -m pytest -m workstation -n $(WORKERS) --dist loadgroup
 
 vectors: .venv-workstation/.installed
 	.venv-workstation/bin/python tests/vectors/generate.py --check
