@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from calibration.preparing import Foreign
 
 _PATH = click.Path(path_type=Path)
-_LAYER_INPUTS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,21 +189,23 @@ class _Check:
     def _with_layers(self, result: "CheckResult") -> "CheckResult":
         if self._request.float_model is None:
             return result
-        from agent.bundle import read_file
-        from agent.golden_tensor import restore
-        from agent.preprocess.compiled import compile_spec
-        from calibration import layers
-        from calibration.machine import input_of
+        from calibration.machine import runners_here
+        from calibration.twin_layers import twin_layers
 
-        tensor = input_of(self.bundle, runtime=self.runtime)
-        compiled = compile_spec(self.bundle.spec, tensor)
-        golden = self.bundle.golden.stratum("random")[:_LAYER_INPUTS]
-        tensors = [
-            restore(given.tensor, compiled, tensor) if given.tensor else compiled(given.payload).tensor
-            for given in golden
-        ]
-        float_model = read_file(self._request.float_model)
-        view = layers.view(self.bundle.flatbuffer, float_model, tensors, runtime=self.runtime)
+        delegate = _delegate(self._request, self.config)
+        runners = runners_here(self.bundle, delegate, runtime=self.runtime, threads=self.threads)
+        # An Edge TPU's operators have no counterpart to be compared with: its CPU twin stands in.
+        production = runners.cpu(runners.production)
+        payloads = [given.payload for given in self.bundle.golden.stratum("random")]
+        view = twin_layers(
+            self.bundle,
+            self._request.float_model,
+            payloads,
+            production=production,
+            runtime=self.runtime,
+            threads=self.threads,
+        )
+        production.close()
         return replace(result, layers=view)
 
 

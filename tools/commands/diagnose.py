@@ -33,7 +33,6 @@ from tools.paths import runtime_cache
 from tools.result_tables import show_diagnosis
 
 Family: TypeAlias = Literal["reference", "builtin", "xnnpack"]
-LAYER_INPUTS = 16
 """Enough to see where a quantized network leaves its float twin."""
 _PATH = click.Path(path_type=Path)
 _BAR = 48
@@ -201,20 +200,23 @@ def _with_layers(
 
 
 def _layers(made: Bundle, case: Case, float_model: Path, runtime: Runtime, threads: int) -> LayerView:
-    from calibration import layers
+    from calibration.twin_layers import INPUTS, twin_layers
 
-    flatbuffer, _ = bundles.split(bundles.read_file(float_model), name=float_model.name)
-    compiled = compile_spec(case.training, case.models.model.input)
-    tensors = [compiled(payload).tensor for payload in case.inputs.payloads[:LAYER_INPUTS]]
-    with _advancing(len(tensors), "layers") as advance:
-        return layers.view(
-            made.flatbuffer,
-            flatbuffer,
-            tensors,
-            runtime=runtime,
-            threads=threads,
-            progress=lambda done, total: advance(),
-        )
+    payloads = case.inputs.payloads[:INPUTS]
+    production = open_runner(Cpu(), made.flatbuffer, runtime=runtime, threads=threads)
+    try:
+        with _advancing(len(payloads), "layers") as advance:
+            return twin_layers(
+                made,
+                float_model,
+                payloads,
+                production=production,
+                runtime=runtime,
+                threads=threads,
+                progress=lambda done, total: advance(),
+            )
+    finally:
+        production.close()
 
 
 @contextmanager
