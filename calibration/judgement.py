@@ -30,6 +30,8 @@ ALPHA = 0.01
 """Of the exact test over the whole ladder."""
 NOTICED_P = 0.01
 """Of "no more flips than one level of input noise makes"."""
+UNLIKE_P = 0.05
+"""The same for a quantized model against its float twin, of which only ``changed`` follows."""
 ROUNDING = 1.0
 """Wobbles up to which kernels differ by rounding."""
 NAMED = 1.3
@@ -124,7 +126,8 @@ def _quantization(m: Measured, against: Paired, proven: bool) -> _Opinion:
         return _Opinion(verdict="changed", cause="quantization", spoke=spoke)
     if enough and estimate <= -UNQUIET_POINTS:
         return _Opinion(verdict="changed", spoke=("accuracy",))
-    far = against.share_low >= WIDE and (m.wobbles is None or m.wobbles > ROUNDING)
+    wide = against.share_low >= WIDE and (m.wobbles is None or m.wobbles > ROUNDING)
+    far = wide or m.excess_p <= UNLIKE_P
     return _Opinion(verdict="changed", spoke=("flips",)) if far else _Opinion(verdict="ok")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -38,11 +39,17 @@ def test_the_readmes_own_model_example(tmp_path: Path, data: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(("file", "label"))
         writer.writerows((data / "images" / row["file"], row["output_index_1001"]) for row in rows)
+    with (tmp_path / "golden.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "label"))
+        writer.writerows((data / "images" / row["file"], row["output_index_1001"]) for row in rows[:24])
+    shutil.copy(data / "models" / "mobilenet_v1_0.25_224_1_metadata_1.tflite", tmp_path / "float.tflite")
     (tmp_path / "frames").mkdir()
     for row in rows[:12]:
         shutil.copy(data / "images" / row["file"], tmp_path / "frames")
     preprocess, agent = blocks(PAGES["README.md"], "yaml")
     (tmp_path / "preprocess.yaml").write_text(preprocess)
+    (tmp_path / "deployed.yaml").write_text(preprocess.replace("order: rgb", "order: bgr"))
     config = yaml.safe_load(agent)
     config["device"]["state_dir"] = "state"
     config["monitor"] = {"window": {"samples": 20}}
@@ -61,7 +68,10 @@ def test_the_readmes_own_model_example(tmp_path: Path, data: Path) -> None:
             text=True,
             timeout=120,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        # BGR for RGB may be proven to cost something, even on 24 pictures: that is a finding, exit 1.
+        allowed = (0, 1) if command[1] == "diagnose" else (0,)
+        assert done.returncode in allowed, f"{line}\n{done.stdout}{done.stderr}"
+    assert "<svg" in (tmp_path / "check.html").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -86,6 +96,9 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
             continue
         command = cli.get_command(cli.make_context("litewatch", ["--help"], resilient_parsing=True), words[0])
         assert command is not None, line
+        while isinstance(command, click.Group) and len(words) > 1 and words[1] in command.commands:
+            words = words[1:]
+            command = command.commands[words[0]]
         known = {option for parameter in command.params for option in parameter.opts}
         for word in words:
             if re.fullmatch(r"--[a-z-]+|-[a-z]", word):
