@@ -1,0 +1,122 @@
+"""Preprocessing that is not ours: a Python function, or tensors that something else has dumped."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TypeAlias
+
+import numpy as np
+
+from agent.contracts import Array, TensorSpec
+from agent.errors import InputError
+
+Preprocess: TypeAlias = Callable[[bytes], Array]
+"""The bytes of an image file to the model's input, with or without batch axis."""
+
+
+def load_callable(text: str) -> Preprocess:
+    """The function that ``module:function`` names; the working directory is searched too.
+
+    Raises InputError when there is no such module or function, or when importing it fails.
+    """
+    module_name, colon, function_name = text.partition(":")
+    if not colon or not module_name or not function_name:
+        raise InputError(f"{text}: expected module:function, such as my_pipeline:preprocess")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        value: object = importlib.import_module(module_name)
+    # Foreign code: whatever it raises while it is imported is the user's to read, not a defect here.
+    except Exception as error:
+        raise InputError(f"{text}: module {module_name} cannot be imported: {_described(error)}") from error
+    for name in function_name.split("."):
+        value = getattr(value, name, None)
+    if not callable(value):
+        what = "has no function" if value is None else "has no function, but something else, called"
+        raise InputError(f"{text}: module {module_name} {what} {function_name}")
+    return _checked(value, text)
+
+
+def load_tensors(folder: Path | str, names: Sequence[str]) -> Mapping[str, Array]:
+    """The dumped tensor of every name: ``<name>.npy`` or, without its suffix, ``<stem>.npy``.
+
+    Raises InputError with every name that has none, and every file that cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder")
+    loaded: dict[str, Array] = {}
+    problems: list[str] = []
+    for name in names:
+        file = _file_of(folder, name)
+        if file is None:
+            problems.append(f"{folder}: no tensor for {name} ({PurePath(name).name}.npy is missing)")
+            continue
+        try:
+            loaded[name] = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            problems.append(f"{file}: cannot be read as a .npy array: {_described(error)}")
+    if problems:
+        raise InputError(*problems)
+    return loaded
+
+
+def fit(array: object, tensor: TensorSpec) -> Array:
+    """``array`` in the shape and dtype of the model's input: a missing batch axis is added, and a dtype
+    changed where no value changes (or a float array for a float input). Raises InputError otherwise."""
+    found = np.asarray(array)
+    if found.shape == tensor.shape[1:]:
+        found = found[None]
+    if found.shape != tensor.shape:
+        shown, wanted = _shape(found.shape), _shape(tensor.shape)
+        raise InputError(f"preprocessing gave {shown}, the model's input is {wanted}")
+    wanted_type = np.dtype(tensor.dtype)
+    if found.dtype == wanted_type:
+        return np.ascontiguousarray(found)
+    if not (np.issubdtype(found.dtype, np.number) or found.dtype == np.bool_):
+        raise InputError(
+            f"preprocessing gave values of type {found.dtype}, the model's input is {tensor.dtype}"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = found.astype(wanted_type)
+    floats = np.issubdtype(found.dtype, np.floating) and np.issubdtype(wanted_type, np.floating)
+    if not floats and not np.array_equal(cast, found):
+        raise InputError(
+            f"preprocessing gave {found.dtype} values that the model's {tensor.dtype} input cannot hold "
+            "as they are"
+        )
+    return np.ascontiguousarray(cast)
+
+
+def _checked(value: Callable[..., object], text: str) -> Preprocess:
+    def preprocess(encoded: bytes) -> Array:
+        try:
+            made = value(encoded)
+        # Foreign code, as above.
+        except Exception as error:
+            raise InputError(f"{text}: raised {_described(error)}") from error
+        array = np.asarray(made)
+        if array.dtype == np.object_:
+            raise InputError(f"{text}: expected an array of numbers, got {type(made).__name__}")
+        return array
+
+    return preprocess
+
+
+def _file_of(folder: Path, name: str) -> Path | None:
+    """Names may be paths; a dump keeps their folders or not."""
+    pure = PurePath(name)
+    for wanted in (f"{name}.npy", str(pure.with_suffix(".npy")), f"{pure.name}.npy", f"{pure.stem}.npy"):
+        if (folder / wanted).is_file():
+            return folder / wanted
+    return None
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
