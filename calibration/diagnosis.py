@@ -13,8 +13,8 @@ from agent.preprocess.spec import PreprocessSpec
 from calibration import attribution, factors
 from calibration.attribution import Design, Shares
 from calibration.diagnosis_result import DiagnosisResult, FactorCost, Measure
-from calibration.diagnosis_words import headline, remarks
 from calibration.evaluation import Answer, Decoded, Evaluation, Model
+from calibration.factor.words import headline, remarks
 from calibration.factors import Factor
 from calibration.outcomes import flips, units
 from calibration.paired import holm

@@ -16,8 +16,7 @@ from agent.preprocess.compiled import compile_spec
 from agent.preprocess.decoding import Decode
 from agent.preprocess.spec import PreprocessSpec, is_image
 from agent.preprocess.values import Cast
-from calibration.hypotheses import Difference, rank
-from calibration.hypotheses_cases import (
+from calibration.hypothesis.cases import (
     Case,
     Subject,
     Within,
@@ -28,12 +27,13 @@ from calibration.hypotheses_cases import (
     small_difference,
     unknown,
 )
-from calibration.hypotheses_cases import (
+from calibration.hypothesis.cases import (
     Sample as Sample,
 )
-from calibration.hypotheses_form import picture_of, problem
-from calibration.hypotheses_search import Explanation, explain
-from calibration.hypotheses_vectors import vector_difference
+from calibration.hypothesis.form import picture_of, problem
+from calibration.hypothesis.hypothesis import Difference, rank
+from calibration.hypothesis.search import Explanation, explain
+from calibration.hypothesis.vectors import vector_difference
 
 MOST = 16
 """Samples that are looked at."""

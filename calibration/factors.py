@@ -17,9 +17,9 @@ from agent.errors import SpecError
 from agent.preprocess.spec import PreprocessSpec, differing_steps, dump, fingerprint, is_image
 from agent.preprocess.steps import Step, image_flow
 from agent.preprocess.validity import step_problems
-from calibration import factor_vectors
-from calibration.factor_geometry import Role, Taken, assemble, take_apart
-from calibration.factor_methods import only_antialias, separable
+from calibration.factor import vectors as factor_vectors
+from calibration.factor.geometry import Role, Taken, assemble, take_apart
+from calibration.factor.methods import only_antialias, separable
 
 _ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _GEOMETRY: Final[frozenset[Role]] = frozenset(

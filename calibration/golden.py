@@ -22,13 +22,13 @@ from agent.device.vitals import cpu_model
 from agent.errors import BundleError, FrameError
 from agent.golden import GoldenSet, Recording
 from agent.preprocess.spec import PreprocessSpec
-from calibration import golden_parity
 from calibration.float_twin import FloatTwin
-from calibration.golden_parity import Parity
-from calibration.golden_record import Collection, Subject
 from calibration.labelled import Input, Inputs
+from calibration.recorded import parity as golden_parity
+from calibration.recorded.parity import Parity
+from calibration.recorded.record import Collection, Subject
+from calibration.recorded.training_tensors import TrainingTensors
 from calibration.reference_builder import name_hash
-from calibration.training_tensors import TrainingTensors
 
 Progress: TypeAlias = Callable[[Iterable[Input], int], Iterable[Input]]
 """Wraps inputs (and their number) on their way through the model, to show how far it is."""

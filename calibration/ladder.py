@@ -15,15 +15,14 @@ from agent.errors import BundleError, FrameError
 from agent.golden import GoldenInput
 from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec
-from calibration import judgement
 from calibration.check_result import CheckResult, Picture
-from calibration.climbing import Climb, Progress
-from calibration.flipped import Shown, flipped_pictures
-from calibration.kernels import measure_delegate, measure_kernels
-from calibration.machine import Runners, environment, recorded_environment
 from calibration.outcomes import Answers, Truth, read_answers
-from calibration.preparing import Above, Foreign, by_spec, measure_foreign, measure_own
-from calibration.rungs import (
+from calibration.rung import judgement
+from calibration.rung.climbing import Climb, Progress
+from calibration.rung.flipped import Shown, flipped_pictures
+from calibration.rung.kernels import measure_delegate, measure_kernels
+from calibration.rung.machine import Runners, environment, recorded_environment
+from calibration.rung.measured import (
     DELEGATE,
     FLOAT,
     KERNELS,
@@ -34,7 +33,8 @@ from calibration.rungs import (
     compare,
     scored,
 )
-from calibration.sentences import ladder_sentence
+from calibration.rung.preparing import Above, Foreign, by_spec, measure_foreign, measure_own
+from calibration.rung.sentences import ladder_sentence
 
 
 def silent(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:

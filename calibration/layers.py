@@ -19,13 +19,13 @@ from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
 from calibration.check_result import LayerError, LayerView
-from calibration.culprits import drop_db, find
-from calibration.intermediates import Intermediates, ViewKernels
-from calibration.layer_alignment import Alignment, align
-from calibration.layer_finding import Finding
-from calibration.layer_measures import Measure, Summing
-from calibration.model_graph import Graph, read_graph
-from calibration.weight_measures import measure_weights
+from calibration.layer.alignment import Alignment, align
+from calibration.layer.culprits import drop_db, find
+from calibration.layer.finding import Finding
+from calibration.layer.graph import Graph, read_graph
+from calibration.layer.intermediates import Intermediates, ViewKernels
+from calibration.layer.measures import Measure, Summing
+from calibration.layer.weights import measure_weights
 
 JUMP_DB = 3.0
 """A smaller loss at one tensor is no jump: the error grows evenly."""

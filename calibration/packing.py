@@ -21,9 +21,9 @@ from agent.preprocess.spec import fingerprint
 from agent.runtime.choice import Runtime
 from calibration import golden, reference_builder
 from calibration.golden import Made, Progress
-from calibration.golden_figures import Figures, figures, with_tolerance
-from calibration.golden_parity import Parity
 from calibration.plan import Plan, open_kernels
+from calibration.recorded.figures import Figures, figures, with_tolerance
+from calibration.recorded.parity import Parity
 from calibration.reference_builder import Built, Subject
 from calibration.task import decoder_for, guess_values
 

@@ -17,9 +17,10 @@ from agent.preprocess.vectors import Select
 from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
-from calibration import golden_plan, tflite_metadata
-from calibration.golden_plan import GoldenPlan, GoldenRequest
+from calibration import tflite_metadata
 from calibration.labelled import Inputs, class_label, find_images, find_vectors, number_label
+from calibration.recorded import plan as golden_plan
+from calibration.recorded.plan import GoldenPlan, GoldenRequest
 from calibration.task import Choice, Task, decoder_for, guess_task, output_count
 from calibration.tflite_metadata import ModelFile
 

@@ -6,11 +6,12 @@ result is taken for foreign and escaped.
 
 from calibration.check_result import CheckResult, KernelFamily, Rung
 from calibration.diagnosis_result import DiagnosisResult
-from calibration.factor_bars import factor_bars
-from calibration.markup import Markup, element, join
-from calibration.report_page import badge, facts, page, section, with_small
-from calibration.report_parts import environment, glossary, layers, notes, pictures
-from calibration.report_words import (
+from calibration.page.factor_bars import factor_bars
+from calibration.page.frame import badge, facts, page, section, with_small
+from calibration.page.markup import Markup, element, join
+from calibration.page.parts import environment, glossary, layers, notes, pictures
+from calibration.page.waterfall import waterfall
+from calibration.page.words import (
     ORIGIN_TITLES,
     ORIGINS,
     VERDICTS,
@@ -31,7 +32,6 @@ from calibration.report_words import (
     rung_explained,
     rung_title,
 )
-from calibration.waterfall import waterfall
 
 
 def html(result: CheckResult) -> str:

@@ -14,11 +14,11 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from agent.preprocess.spec import PreprocessSpec
-from calibration.candidates import Axis, Candidate, Space
+from calibration.candidate.field import LAST_ALPHA, LOOK_ALPHA, Field, Judge, Watch
+from calibration.candidate.halving import Dropped, Halving, halve
+from calibration.candidate.score import check_labels
+from calibration.candidate.space import Axis, Candidate, Space
 from calibration.evaluation import Evaluation
-from calibration.halving import Dropped, Halving, halve
-from calibration.search_field import LAST_ALPHA, LOOK_ALPHA, Field, Judge, Watch
-from calibration.search_score import check_labels
 
 ALPHA: Final = LOOK_ALPHA + LAST_ALPHA
 FIRST_INPUTS: Final = 16

@@ -15,9 +15,9 @@ from agent.contracts import Array, Payload, TensorSpec
 from agent.preprocess.compiled import compile_spec
 from agent.runtime.choice import choose
 from calibration import packing
-from calibration.golden_plan import GoldenRequest
 from calibration.packing import Packed
 from calibration.plan import Request, prepare
+from calibration.recorded.plan import GoldenRequest
 
 CREATED = "2026-01-02T03:04:05Z"
 LABELS = ("background", "red", "green", "blue")

@@ -16,7 +16,7 @@ from calibration.check_result import (
     Rung,
 )
 from calibration.diagnosis_result import DiagnosisResult, FactorCost
-from calibration.pictures import picture
+from calibration.page.pictures import picture
 
 UINT8 = TensorSpec(name="input", shape=(1, 224, 224, 3), dtype="uint8", scale=1 / 128, zero_point=128)
 

@@ -15,7 +15,7 @@ from agent.bundle import load
 from agent.runtime.choice import choose
 from agent.telemetry.messages import Check
 from calibration import result_file
-from calibration.machine import input_of
+from calibration.rung.machine import input_of
 from tools.cli import main
 
 pytest_plugins = ("broker",)

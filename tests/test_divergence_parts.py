@@ -6,10 +6,10 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.preprocess.spec import parse
-from calibration.alignment import Map, register
-from calibration.hypotheses_geometry import RULES, spec_placement
-from calibration.hypotheses_orientation import TURNS
-from calibration.hypotheses_resampling import METHODS, Placement, full
+from calibration.hypothesis.alignment import Map, register
+from calibration.hypothesis.geometry import RULES, spec_placement
+from calibration.hypothesis.orientation import TURNS
+from calibration.hypothesis.resampling import METHODS, Placement, full
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -136,7 +136,7 @@ def test_where_a_spec_puts_an_original(
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_every_rule_stays_inside_the_original_and_the_tensor(rule: object) -> None:
-    from calibration.hypotheses_geometry import Rule
+    from calibration.hypothesis.geometry import Rule
 
     assert isinstance(rule, Rule)
     for height, width in ((375, 500), (500, 375), (300, 300), (100, 640)):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.labelled import find_images
-from calibration.training_tensors import TrainingTensors, input_list
+from calibration.recorded.training_tensors import TrainingTensors, input_list
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "golden.md").read_text()

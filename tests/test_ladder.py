@@ -14,11 +14,11 @@ from agent.contracts import Array, Runner, RunnerInfo, TensorSpec
 from agent.errors import BundleError
 from agent.golden import GoldenInput, GoldenSet
 from agent.preprocess.spec import parse
-from calibration import judgement
 from calibration.check_result import CheckResult, Rung
 from calibration.ladder import climb
-from calibration.machine import Kernels, Runners
-from calibration.preparing import Foreign
+from calibration.rung import judgement
+from calibration.rung.machine import Kernels, Runners
+from calibration.rung.preparing import Foreign
 from calibration.task import Choice
 
 pytestmark = pytest.mark.runtime

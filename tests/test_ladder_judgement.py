@@ -6,8 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.judgement import ALPHA, judge, overall
-from calibration.rungs import DELEGATE, FLOAT, KERNELS, PREPROCESS, QUANTIZED, Measured, Paired, TensorFinding
+from calibration.rung.judgement import ALPHA, judge, overall
+from calibration.rung.measured import (
+    DELEGATE,
+    FLOAT,
+    KERNELS,
+    PREPROCESS,
+    QUANTIZED,
+    Measured,
+    Paired,
+    TensorFinding,
+)
 
 
 def paired(**changes: Any) -> Paired:

@@ -7,7 +7,7 @@ import tiny
 import twins
 
 from agent.errors import BundleError
-from calibration.layer_alignment import Alignment, align
+from calibration.layer.alignment import Alignment, align
 
 
 def aligned(quantized: bytes, float_twin: bytes) -> Alignment:

@@ -10,13 +10,13 @@ import tiny
 import twins
 
 from agent.contracts import Array
-from calibration.culprits import find
-from calibration.intermediates import Intermediates
-from calibration.layer_alignment import Pair, align
-from calibration.layer_finding import Finding
-from calibration.layer_measures import Summing
-from calibration.model_graph import GraphTensor
-from calibration.weight_measures import measure_weights
+from calibration.layer.alignment import Pair, align
+from calibration.layer.culprits import find
+from calibration.layer.finding import Finding
+from calibration.layer.graph import GraphTensor
+from calibration.layer.intermediates import Intermediates
+from calibration.layer.measures import Summing
+from calibration.layer.weights import measure_weights
 
 pytestmark = pytest.mark.runtime
 FLOAT = "models/mobilenet_v1_0.25_224_1_metadata_1.tflite"

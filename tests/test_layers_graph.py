@@ -9,7 +9,7 @@ import tiny
 import twins
 
 from agent.errors import BundleError
-from calibration.model_graph import read_graph
+from calibration.layer.graph import read_graph
 
 PACK = (
     "models/mobilenet_v1_0.25_224_quant.tflite",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from calibration.layer_alignment import Pair
-from calibration.layer_measures import Measure, Summing
-from calibration.model_graph import GraphTensor
+from calibration.layer.alignment import Pair
+from calibration.layer.graph import GraphTensor
+from calibration.layer.measures import Measure, Summing
 
 PAIR = Pair(float=0, quantized=0, op="CONV_2D", named=True, after=())
 SCALE, ZERO = 0.05, -28

@@ -16,7 +16,7 @@ import tiny
 
 from agent.errors import BundleError, LabelError
 from agent.preprocess.spec import parse
-from calibration.finding import Question, prepare
+from calibration.candidate.question import Question, prepare
 from calibration.search import Found, search
 from tools.cli import main
 from tools.commands.preprocess import preprocess

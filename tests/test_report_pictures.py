@@ -13,7 +13,7 @@ from agent.contracts import Array, TensorSpec
 from agent.preprocess.compiled import compile_spec
 from agent.preprocess.spec import parse
 from calibration.check_result import Picture
-from calibration.pictures import AMPLIFIED_TO, picture
+from calibration.page.pictures import AMPLIFIED_TO, picture
 
 
 def tensor(dtype: str = "uint8", *, scale: float = 0.0, zero_point: int = 0) -> TensorSpec:

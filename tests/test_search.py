@@ -9,9 +9,9 @@ from agent.contracts import Array, TensorSpec
 from agent.decode.classification import ClassificationDecoder
 from agent.errors import LabelError
 from agent.quantize import dequantize
+from calibration.candidate.score import check_labels, is_weak, likelihood_floor, unlabelled
 from calibration.evaluation import Evaluation
 from calibration.search import Found, search
-from calibration.search_score import check_labels, is_weak, likelihood_floor, unlabelled
 
 INPUT = TensorSpec(name="in", shape=(1, 16, 16, 3), dtype="float32")
 OUTPUT = TensorSpec(name="out", shape=(1, 9), dtype="float32")

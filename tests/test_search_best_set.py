@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration.best_set import best_set
+from calibration.candidate.best_set import best_set
 
 
 def test_two_candidates_are_a_paired_sign_flip_test(rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ from agent.contracts import Array, TensorSpec
 from agent.errors import SpecError
 from agent.preprocess.compiled import compile_spec
 from agent.preprocess.spec import dump, parse
-from calibration.candidates import Candidate, Space
+from calibration.candidate.space import Candidate, Space
 
 
 def tensor(

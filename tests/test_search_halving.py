@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from calibration.halving import halve
+from calibration.candidate.halving import halve
 
 
 def test_each_round_halves_the_arms_and_doubles_the_inputs() -> None:

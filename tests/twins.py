@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent.contracts import Array
 from agent.quantize import quantize
-from calibration.model_graph import Graph, read_graph
+from calibration.layer.graph import Graph, read_graph
 from calibration.tflite_metadata import read
 
 FOLDER = Path(__file__).resolve().parent / "fixtures" / "layers"

@@ -6,8 +6,8 @@ from typing import Any
 from agent.plain_text import plain_text
 from calibration.check_result import CheckResult, LayerView, Rung
 from calibration.diagnosis_result import DiagnosisResult
-from calibration.layer_plot import standing_out
-from calibration.report_words import (
+from calibration.page.layer_plot import standing_out
+from calibration.page.words import (
     ORIGIN_TITLES,
     VERDICTS,
     cause_title,

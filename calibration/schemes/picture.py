@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from calibration.markup import Markup, element
+from calibration.page.markup import Markup, element
 from calibration.schemes.scheme import Comparison, Measure, Measured
 
 _WIDTH, _HEIGHT = 760.0, 420.0

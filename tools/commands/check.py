@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.runtime.choice import Runtime
     from agent.runtime.interpreter import Delegate
     from calibration.check_result import CheckResult
-    from calibration.preparing import Foreign
+    from calibration.rung.preparing import Foreign
 
 _PATH = click.Path(path_type=Path)
 
@@ -146,7 +146,7 @@ class _Check:
 
     def result(self) -> "CheckResult":
         from calibration.ladder import climb
-        from calibration.machine import runners_here
+        from calibration.rung.machine import runners_here
 
         runners = runners_here(
             self.bundle, _delegate(self._request, self.config), runtime=self.runtime, threads=self.threads
@@ -163,7 +163,7 @@ class _Check:
     def publish(self, result: "CheckResult") -> None:
         from agent.preprocess.spec import fingerprint
         from agent.startup import state_dir
-        from calibration.publishing import message, publish
+        from calibration.rung.publishing import message, publish
 
         assert self.config is not None  # _check_request has seen to it
         state = state_dir(self.config, os.environ)
@@ -189,8 +189,8 @@ class _Check:
     def _with_layers(self, result: "CheckResult") -> "CheckResult":
         if self._request.float_model is None:
             return result
-        from calibration.machine import runners_here
-        from calibration.twin_layers import twin_layers
+        from calibration.layer.twin import twin_layers
+        from calibration.rung.machine import runners_here
 
         delegate = _delegate(self._request, self.config)
         runners = runners_here(self.bundle, delegate, runtime=self.runtime, threads=self.threads)
@@ -259,7 +259,7 @@ def _delegate(request: _Request, config: "AgentConfig | None") -> "Delegate":
 
 def _callable(text: str) -> "Foreign":
     from calibration.foreign import load_callable
-    from calibration.preparing import Foreign
+    from calibration.rung.preparing import Foreign
 
     function = load_callable(text)
 
@@ -276,7 +276,7 @@ def _callable(text: str) -> "Foreign":
 
 def _tensors(folder: Path, bundle: "Bundle") -> "Foreign":
     from calibration.foreign import load_tensors
-    from calibration.preparing import Foreign
+    from calibration.rung.preparing import Foreign
 
     loaded = load_tensors(folder, [given.name for given in bundle.golden.inputs])
     return Foreign(name=str(folder), prepare=lambda golden: loaded.get(golden.name))

@@ -20,14 +20,15 @@ from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
 from calibration import diagnosis as diagnoses
-from calibration import diagnosis_inputs, result_file
+from calibration import result_file
 from calibration.check_result import LayerView
 from calibration.diagnosis import QUANTIZATION, Case, Mixes, Models
-from calibration.diagnosis_inputs import Given
 from calibration.diagnosis_result import DiagnosisResult
 from calibration.evaluation import FloatModel
+from calibration.factor import inputs as diagnosis_inputs
+from calibration.factor.inputs import Given
 from calibration.float_twin import FloatTwin
-from calibration.machine import environment
+from calibration.rung.machine import environment
 from tools.console import emit_json, progress, say, table
 from tools.paths import runtime_cache
 from tools.result_tables import show_diagnosis
@@ -200,7 +201,7 @@ def _with_layers(
 
 
 def _layers(made: Bundle, case: Case, float_model: Path, runtime: Runtime, threads: int) -> LayerView:
-    from calibration.twin_layers import INPUTS, twin_layers
+    from calibration.layer.twin import INPUTS, twin_layers
 
     payloads = case.inputs.payloads[:INPUTS]
     production = open_runner(Cpu(), made.flatbuffer, runtime=runtime, threads=threads)

@@ -14,9 +14,9 @@ from agent.monitor.accuracy import wilson
 from agent.plain_text import plain_text
 from agent.runtime.choice import choose
 from calibration import golden, packing
-from calibration.golden_plan import GoldenRequest
 from calibration.packing import Packed
 from calibration.plan import Request, prepare, read_model
+from calibration.recorded.plan import GoldenRequest
 from calibration.suggestion import suggest
 from calibration.task import Choice, Task, Values
 from tools import golden_words

@@ -13,9 +13,9 @@ from agent.plain_text import plain_text
 from agent.preprocess.spec import dump, fingerprint
 from agent.runtime.choice import choose
 from calibration import packing
-from calibration.finding import Finding, Question, prepare
+from calibration.candidate.question import Finding, Question, prepare
+from calibration.candidate.words import header, verdict
 from calibration.search import Found, Ranked, search
-from calibration.search_words import header, verdict
 from calibration.task import Values
 from tools.console import emit_json, progress, say, table
 from tools.paths import runtime_cache

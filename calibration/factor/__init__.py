@@ -1,0 +1,1 @@
+"""What ``calibration.factors`` and ``calibration.diagnosis`` are made of."""

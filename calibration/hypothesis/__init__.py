@@ -1,0 +1,1 @@
+"""Explanations ``calibration.divergence`` tries for a foreign tensor, one family a module."""

@@ -1,0 +1,1 @@
+"""What ``calibration.layers`` is made of: graphs aligned, tensors measured, culprits recognised."""

@@ -1,0 +1,1 @@
+"""The parts of the page that ``calibration.report`` writes. Pure: results in, markup out."""

@@ -1,0 +1,1 @@
+"""The rungs ``calibration.ladder`` climbs: running, measuring, judging and wording each."""

@@ -1,0 +1,110 @@
+"""The input tensors of a rung against the training-side ones: equal, within tolerance, or where not.
+
+Tensors of the bundle's own spec are compared twice: with the recorded traces, which name the first
+step of which this machine's OpenCV or decoder makes other numbers, and with the training-side tensors.
+Tensors of a foreign pipeline have no traces; ``divergence.recognise`` finds the step by what happened
+to them.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from agent.contracts import Array, TensorSpec
+from agent.golden import GoldenInput
+from agent.preprocess.spec import PreprocessSpec
+from agent.preprocess.trace import compare, trace
+from calibration.rung.measured import TensorFinding
+
+STRAYS = 1e-3
+"""Share of a tensor's values that may lie beyond the traces' tolerance, which is that of a probe."""
+FURTHEST = 4.0
+"""And how many times the tolerance they may reach."""
+TRACED = 16
+"""Inputs whose steps are traced once tensors differ; all of them would decode every file again."""
+RECOGNISED = 12
+"""Differing inputs that are handed to ``recognise``."""
+
+
+class Recognise(Protocol):
+    def __call__(
+        self, golden: Sequence[GoldenInput], found: Sequence[Array], training: Sequence[Array]
+    ) -> TensorFinding: ...
+
+
+def same(found: Array, wanted: Array) -> bool:
+    """Equal to the last bit, form included."""
+    return found.dtype == wanted.dtype and found.shape == wanted.shape and np.array_equal(found, wanted)
+
+
+def near(found: Array, wanted: Array, tolerance: float) -> bool:
+    """Within ``tolerance``, but for ``STRAYS`` of the values. NaN is never near."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return False
+    apart = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+    beyond = ~(apart <= tolerance)
+    if not beyond.any():
+        return True
+    return tolerance > 0 and float(beyond.mean()) <= STRAYS and bool((apart <= FURTHEST * tolerance).all())
+
+
+def own_tensors(
+    golden: Sequence[GoldenInput],
+    found: Sequence[Array],
+    training: Sequence[Array],
+    *,
+    spec: PreprocessSpec,
+    tensor: TensorSpec,
+    recognise: Recognise,
+) -> TensorFinding:
+    """What this machine makes of the originals by the bundle's spec, against the training-side tensors."""
+    differ = [i for i, (a, b) in enumerate(zip(found, training, strict=True)) if not same(a, b)]
+    if not differ:
+        return TensorFinding(within="exact", step=None, sentence="input tensors equal to the last bit")
+    chosen = [i for i in differ if golden[i].traces][:TRACED]
+    recorded = [golden[i].traces for i in chosen]
+    compared = compare(recorded, [trace(spec, tensor, golden[i].payload) for i in chosen])
+    said = f"{len(differ)} of {len(found)} input tensors differ; {compared.detail}"
+    if compared.verdict == "differs":
+        return TensorFinding(within="no", step=compared.step, sentence=said)
+    tolerances = [golden[i].traces[-1].tolerance if golden[i].traces else 0.0 for i in differ]
+    if all(near(found[i], training[i], allowed) for i, allowed in zip(differ, tolerances, strict=True)):
+        return TensorFinding(within="tolerance", step=compared.step, sentence=said + ", within tolerance")
+    # This machine repeats what the spec made when packing: it is the training side that differs.
+    few = differ[:RECOGNISED]
+    return recognise([golden[i] for i in few], [found[i] for i in few], [training[i] for i in few])
+
+
+def foreign_tensors(
+    golden: Sequence[GoldenInput],
+    found: Sequence[Array],
+    training: Sequence[Array],
+    *,
+    recognise: Recognise,
+) -> TensorFinding:
+    """What a pipeline of somebody else makes of the originals, against the training-side tensors."""
+    differ = [i for i, (a, b) in enumerate(zip(found, training, strict=True)) if not same(a, b)]
+    if not differ:
+        return TensorFinding(within="exact", step=None, sentence="input tensors equal to the last bit")
+    few = differ[:RECOGNISED]
+    return recognise([golden[i] for i in few], [found[i] for i in few], [training[i] for i in few])
+
+
+def recognise_by(spec: PreprocessSpec, tensor: TensorSpec) -> Recognise:
+    """``divergence.recognise`` for a bundle's spec."""
+
+    def recognise(
+        golden: Sequence[GoldenInput], found: Sequence[Array], training: Sequence[Array]
+    ) -> TensorFinding:
+        # Imported here: only tensors that differ need it.
+        from calibration import divergence
+
+        samples = [
+            divergence.Sample(payload=g.payload, found=f, expected=t)
+            for g, f, t in zip(golden, found, training, strict=True)
+        ]
+        seen = divergence.recognise(samples, spec, tensor)
+        return TensorFinding(within=seen.within, step=seen.step, sentence=seen.sentence)
+
+    return recognise
