@@ -40,9 +40,10 @@ def load_callable(text: str) -> Preprocess:
 
 
 def load_tensors(folder: Path | str, names: Sequence[str]) -> Mapping[str, Array]:
-    """The dumped tensor of every name: ``<name>.npy`` or, without its suffix, ``<stem>.npy``.
+    """The dumped tensors of ``names``: ``<name>.npy`` or, without its suffix, ``<stem>.npy``. A name
+    without one is left out.
 
-    Raises InputError with every name that has none, and every file that cannot be read.
+    Raises InputError when no name has a tensor, and with every file that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -52,12 +53,14 @@ def load_tensors(folder: Path | str, names: Sequence[str]) -> Mapping[str, Array
     for name in names:
         file = _file_of(folder, name)
         if file is None:
-            problems.append(f"{folder}: no tensor for {name} ({PurePath(name).name}.npy is missing)")
             continue
         try:
             loaded[name] = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             problems.append(f"{file}: cannot be read as a .npy array: {_described(error)}")
+    if not loaded and not problems:
+        first = PurePath(names[0]).name if names else "<name>"
+        problems.append(f"{folder}: no tensor of any of the {len(names)} golden inputs (such as {first}.npy)")
     if problems:
         raise InputError(*problems)
     return loaded

@@ -136,7 +136,7 @@ def test_sentences_say_what_how_much_and_what_to_do() -> None:
     wide = measured(PREPROCESS, paired(flips=20, lost=8), tensors=tensors("no", "color"), wobbles=7.0)
     (rung,) = judge([wide])
     assert "20 of 64 answers flip" in rung.sentence
-    assert "-12.5 points" in rung.sentence and "90 % interval" in rung.sentence
+    assert "−12.5 points" in rung.sentence and "90 % interval" in rung.sentence
     assert "Do first: give the channels in the order of the spec." in rung.sentence
 
 

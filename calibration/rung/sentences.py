@@ -41,11 +41,15 @@ def first_step(cause: str) -> str:
 
 
 def points_in_words(rung: Rung) -> str:
-    """``-4.7 points (90 % interval -9.1 to -0.2)``, or that no label can say."""
+    """``−4.7 points (90 % interval −9.1 to −0.2)``, or that no label can say."""
     if rung.points is None or rung.points_low is None or rung.points_high is None:
         return "no labels to say what it costs"
-    interval = f"90 % interval {rung.points_low:+.1f} to {rung.points_high:+.1f}"
-    return f"{rung.points:+.1f} points of accuracy ({interval})"
+    interval = f"90 % interval {_signed(rung.points_low)} to {_signed(rung.points_high)}"
+    return f"{_signed(rung.points)} points of accuracy ({interval})"
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")
 
 
 def rung_sentence(rung: Rung, m: Measured) -> str:
@@ -54,12 +58,17 @@ def rung_sentence(rung: Rung, m: Measured) -> str:
         which = "the float model's" if m.name == FLOAT else "the recorded"
         accuracy = "" if rung.accuracy is None else f", {rung.accuracy:.1%} right"
         return f"The first rung: {which} answers to {rung.inputs} inputs{accuracy}."
-    parts = [_difference(rung, m), *_findings(m)]
+    told = _difference(rung, m)
+    evidence = _findings(m)
     if m.against.flips or rung.verdict != "ok":
-        parts.append(points_in_words(rung))
-    text = f"{_WHAT[m.name]}: {'; '.join(part for part in parts if part)}."
+        evidence.insert(0, told)
+        told = points_in_words(rung)
+    seen = m.tensors.sentence.rstrip(".") if m.tensors is not None else ""
+    text = f"{_WHAT[m.name]}: {'; '.join(part for part in (told, seen) if part)}."
     if rung.cause is not None and (advice := first_step(rung.cause)):
         text += f" Do first: {advice}."
+    if evidence:
+        text += f" Seen: {'; '.join(evidence)}."
     return text[0].upper() + text[1:]
 
 
@@ -80,8 +89,6 @@ def _findings(m: Measured) -> list[str]:
     found = []
     if m.what:
         found.append(m.what)
-    if m.tensors is not None and m.tensors.sentence:
-        found.append(m.tensors.sentence.rstrip("."))
     if m.wobbles is not None and m.wobbles > 0:
         found.append(f"outputs move {m.wobbles:.2g} times as much as one level of input noise moves them")
     if m.exact_wobbles is not None:
