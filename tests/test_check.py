@@ -1,6 +1,7 @@
 """``litewatch check`` as a user types it."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,16 @@ import bundles
 import numpy as np
 import pytest
 import yaml
-from broker import Broker
+from broker import Broker, eventually
+from devices import Device
 from fake_collector import FakeCollector
 
 from agent.bundle import load
 from agent.runtime.choice import choose
-from agent.telemetry.messages import Check
+from agent.telemetry.messages import Check, Reply, State
 from calibration import result_file
 from calibration.rung.machine import input_of
-from tools.cli import main
+from tools.cli import LITEWATCH, main
 
 pytest_plugins = ("broker",)
 pytestmark = pytest.mark.runtime
@@ -174,4 +176,23 @@ def test_a_result_is_published_and_says_nothing_of_the_devices_state(
     assert envelope.preprocess is not None
     assert not collector.of("state") and not collector.of("state", sequenced=False)
     assert dict(said["environment"])["kernels"] == "builtin"
+    collector.close()
+
+
+def test_a_check_killed_while_it_delivers_does_not_make_the_device_lost(
+    bundle: Path, tmp_path: Path, broker: Broker
+) -> None:
+    collector = FakeCollector(broker, acks=False)
+    agent = Device(tmp_path, broker)
+    agent.telemetry.set_state("online")
+    command = [*LITEWATCH, "check", "-c", str(agent_yaml(tmp_path, bundle, broker)), "--publish"]
+    checking = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually(lambda: collector.of("check"), what="the check on its way")
+    checking.kill()
+    checking.wait()
+    agent.telemetry.emit(Reply(transaction="after", ok=True), urgent=True)
+    eventually(lambda: collector.of("reply"))
+    states = [*collector.of("state"), *collector.of("state", sequenced=False)]
+    assert {envelope.body.state for envelope in states if isinstance(envelope.body, State)} == {"online"}
+    agent.telemetry.stop(timeout_s=1.0)
     collector.close()

@@ -53,7 +53,7 @@ class MqttLink:
         self,
         connection: int,
         *,
-        will: Publication,
+        will: Publication | None,
         topics: Sequence[str],
         post: Callable[[Event], None],
     ) -> None:
@@ -97,9 +97,10 @@ class _Connection:
         self._gone = threading.Event()
         self._client = _make_client(options, client_id)
 
-    def start(self, will: Publication) -> None:
+    def start(self, will: Publication | None) -> None:
         """Connect in a thread: names, sockets and certificates take their time."""
-        self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_publish = self._on_publish

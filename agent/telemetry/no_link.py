@@ -12,7 +12,7 @@ class NoLink:
         self,
         connection: int,
         *,
-        will: Publication,
+        will: Publication | None,
         topics: Sequence[str],
         post: Callable[[Event], None],
     ) -> None:

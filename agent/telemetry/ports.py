@@ -148,11 +148,12 @@ class Link(Protocol):
         self,
         connection: int,
         *,
-        will: Publication,
+        will: Publication | None,
         topics: Sequence[str],
         post: Callable[[Event], None],
     ) -> None:
-        """Begin to connect and return at once; ``Connected`` or ``Closed`` follows."""
+        """Begin to connect and return at once; ``Connected`` or ``Closed`` follows. ``will`` is what the broker
+        publishes when the connection ends out of order, if anything."""
         ...
 
     def publish(self, publication: Publication) -> int:

@@ -47,7 +47,8 @@ class _Shared:
 class Publisher:
     """``inbound`` is called from this thread with each message to the device that is no ack.
 
-    ``broker`` is its address, for people to read.
+    ``broker`` is its address, for people to read. ``speaks_for_device``: whether the end of its
+    connection means that the device is lost.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Publisher:
         confirm: Literal["collector", "broker"],
         ack_timeout_s: float,
         inbound: Callable[[Envelope], None],
+        speaks_for_device: bool = True,
     ) -> None:
         self.counters = Counters()
         self.link_problem: str | None = None
@@ -72,6 +74,7 @@ class Publisher:
         self._broker = broker
         self._connect_timeout_s = connect_timeout_s
         self._inbound = inbound
+        self._speaks_for_device = speaks_for_device
         self._sender = Sender(
             outbox=outbox,
             link=link,
@@ -194,7 +197,7 @@ class Publisher:
         lost = State(state="lost", connection=self.counters.connections)
         self._link.open(
             self.counters.connections,
-            will=self._letterhead.publication(lost, retain=True),
+            will=self._letterhead.publication(lost, retain=True) if self._speaks_for_device else None,
             topics=[self._letterhead.topic(kind) for kind in INBOUND],
             post=self._post,
         )

@@ -113,4 +113,5 @@ def _publisher(
         confirm=config.outbox.confirm,
         ack_timeout_s=config.outbox.ack_timeout_s,
         inbound=lambda envelope: None,
+        speaks_for_device=False,
     )
