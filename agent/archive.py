@@ -14,7 +14,7 @@ Format: PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16.
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.errors import BundleError
@@ -88,6 +88,19 @@ class Archive:
 def carries_archive(data: bytes) -> bool:
     """Whether a zip archive ends this file."""
     return _find_end(data) >= 0
+
+
+def begins(data: bytes, names: Sequence[bytes]) -> bool:
+    """Whether a file whose name begins with one of ``names`` begins anywhere in ``data``: so what is
+    left of an archive is recognised when its end is missing."""
+    for name in names:
+        place = data.find(name)
+        while place >= 0:
+            header = place - _LOCAL.size
+            if header >= 0 and data[header : header + len(_LOCAL_MARK)] == _LOCAL_MARK:
+                return True
+            place = data.find(name, place + 1)
+    return False
 
 
 def read(data: bytes, *, where: str) -> Archive:

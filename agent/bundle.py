@@ -150,19 +150,20 @@ def open_archive(data: bytes, *, name: str) -> Archive:
         raise BundleError(f"{name}: {what} (the identifier {_IDENTIFIER.decode()} is missing)")
     if archive.carries_archive(data):
         return archive.read(data, where=name)
-    if data.find(MANIFEST.encode()) >= 0:
-        raise BundleError(f"{name}: its end is missing or damaged (truncated while copying?)")
-    raise BundleError(_no_bundle(name))
+    raise BundleError(_truncated(name) if _leftovers(data) else _no_bundle(name))
 
 
 def split(data: bytes, *, name: str) -> tuple[bytes, dict[str, bytes]]:
     """A .tflite, bundle or not, as its model and the associated files that are no part of a bundle.
 
-    Raises BundleError when it is no .tflite or its archive is damaged.
+    Raises BundleError when it is no .tflite, its archive is damaged, or remains of a bundle whose end is
+    missing lie behind the model, where they would become a part of it.
     """
-    if is_model(data) and not archive.carries_archive(data) and data.find(MANIFEST.encode()) < 0:
+    if is_model(data) and not archive.carries_archive(data) and not _leftovers(data):
         return data, {}
     opened = open_archive(data, name=name)
+    if _leftovers(data[: opened.start]):
+        raise BundleError(_truncated(name))
     kept = (file for file in opened.entries if not file.startswith(FOLDER) and not file.endswith("/"))
     return data[: opened.start], {file: opened.read(file) for file in kept}
 
@@ -224,6 +225,15 @@ def _manifest(flatbuffer: bytes, parts: Parts, spec: PreprocessSpec, files: Mapp
         environment=parts.environment,
         decoder=parts.decoder,
     )
+
+
+def _leftovers(data: bytes) -> bool:
+    """Whether files of a bundle begin in ``data``."""
+    return archive.begins(data, (FOLDER.encode(), LABELS.encode()))
+
+
+def _truncated(name: str) -> str:
+    return f"{name}: its end is missing or damaged (truncated while copying?)"
 
 
 def _no_bundle(name: str) -> str:

@@ -30,7 +30,8 @@ FLIPS: Final = 20_000
 FRESH: Final = 2.0
 """The interval is for the cost on another set of inputs, this many times as large."""
 INTERVAL: Final = (
-    "90 % intervals: the cost on another set of such inputs, twice as large, lies inside nine times in ten"
+    "90 % intervals: what is found on another set of such inputs, twice as large, lies inside nine times "
+    "in ten"
 )
 _SEED: Final = 20260101
 

@@ -38,7 +38,9 @@ class Rung:
     """One rung against the one above it.
 
     ``flips`` counts golden inputs of the random stratum whose top-1 changed (detection: boxes without
-    a match; regression: values that moved beyond the recorded tolerance). ``accuracy`` with its
+    a match; regression: values that moved beyond the recorded tolerance) out of ``units`` that could
+    have (detection: boxes of either rung, partners counted once; else inputs). ``labelled`` inputs have
+    a label that can say right or wrong; None for both in results of before. ``accuracy`` with its
     interval ``low`` to ``high`` and ``points`` (negative is loss, in percentage points, with the interval
     ``points_low`` to ``points_high``) come from labelled inputs of the random stratum alone; intervals
     are 90 %. ``p`` is the exact McNemar test's, Holm-corrected over the rungs. ``cause`` is what to
@@ -66,6 +68,8 @@ class Rung:
     cause: str | None = None
     sentence: str = ""
     families: tuple[KernelFamily, ...] = ()
+    labelled: int | None = None
+    units: int | None = None
     latency_ms: float | None = None
     """Median of running the model once on this rung, where it was run here."""
 

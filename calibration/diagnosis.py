@@ -137,8 +137,8 @@ def diagnose(
     healthy, broken = outcomes[0], outcomes[2 ** len(mixes.factors) - 1]
     loss = healthy - broken
     ((low, high),) = attribution.intervals(loss[None], np.zeros(1))
-    costs = _costs(mixes, found, outcomes)
     measure: Measure = "agreement" if case.labels is None else "accuracy"
+    costs = _costs(mixes, found, outcomes, measure)
     trained, deployed = float(healthy.mean()), float(broken.mean())
     first = _first(costs)
     return DiagnosisResult(
@@ -149,28 +149,33 @@ def diagnose(
         trained=trained,
         deployed=deployed,
         loss_points=100 * float(loss.mean()),
-        loss_low=100 * float(low),
+        loss_low=100 * max(float(low), 0.0 if measure == "agreement" else -1.0),
         loss_high=100 * float(high),
         factors=costs,
         first=first.name if first else None,
-        sentence=headline(costs, first, measure, len(case.inputs), (trained, deployed)),
+        sentence=headline(costs, first, measure, len(case.inputs), (trained, deployed), case.task),
         interval=attribution.INTERVAL,
         exact=mixes.design.exact,
         mixes=len(mixes.design.mixes),
         environment=environment,
-        notes=(*notes, *remarks(case.labels is None, len(case.inputs), mixes.refused(), mixes.design)),
+        notes=(*notes, *remarks(measure, len(case.inputs), mixes.refused(), mixes.design)),
     )
 
 
-def _costs(mixes: Mixes, found: Shares, outcomes: dict[int, NDArray[np.float64]]) -> tuple[FactorCost, ...]:
-    """Costliest first."""
+def _costs(
+    mixes: Mixes, found: Shares, outcomes: dict[int, NDArray[np.float64]], measure: Measure
+) -> tuple[FactorCost, ...]:
+    """Costliest first. No answer can be more than all the healthy model's, so agreement only falls and
+    a test of it would accuse whatever changes an answer: it is not tested."""
     if not mixes.factors:
         return ()
     ends = attribution.intervals(found.costs, found.sampling)
-    ps = holm([attribution.chance(row) for row in found.costs])
+    ps: Sequence[float | None] = [None] * len(mixes.factors)
+    if measure == "accuracy":
+        ps = holm([attribution.chance(row) for row in found.costs])
     everything = 2 ** len(mixes.factors) - 1
     costs = []
-    for i, factor in enumerate(mixes.factors):
+    for i, (factor, p) in enumerate(zip(mixes.factors, ps, strict=True)):
         mean = float(found.costs[i].mean())
         repaired = outcomes.get(everything & ~(1 << i))
         gain = None if repaired is None else 100 * float((repaired - outcomes[everything]).mean())
@@ -181,8 +186,8 @@ def _costs(mixes: Mixes, found: Shares, outcomes: dict[int, NDArray[np.float64]]
                 points=100 * mean,
                 low=100 * float(ends[i, 0]),
                 high=100 * float(ends[i, 1]),
-                p=ps[i],
-                proven=ps[i] <= ALPHA and mean > 0,
+                p=p,
+                proven=p is not None and p <= ALPHA and mean > 0,
                 repaired_points=gain,
                 trained=factor.trained,
                 deployed=factor.deployed,

@@ -21,8 +21,9 @@ class FactorCost:
     ``step`` is the spec's step it belongs to, None for the model's own (``quantization``,
     ``kernels``). ``points`` is its Shapley value, its fair share of the loss; all add up to
     ``DiagnosisResult.loss_points``. ``low`` to ``high``: see ``DiagnosisResult.interval``. ``p`` tests that
-    it costs nothing (corrected over the factors), ``proven`` that it does cost. ``repaired_points`` is what
-    repairing this one alone would give back, None where that was not run. ``trained`` and
+    it costs nothing (corrected over the factors; None without labels), ``proven`` that it does cost: never
+    without labels, where points are only answers that change. ``repaired_points`` is what repairing this
+    one alone would give back, None where that was not run. ``trained`` and
     ``deployed`` say what differs, in the spec's words.
     """
 
@@ -31,7 +32,7 @@ class FactorCost:
     points: float
     low: float
     high: float
-    p: float
+    p: float | None
     proven: bool
     repaired_points: float | None
     trained: str

@@ -8,6 +8,7 @@ simplest explanation that leaves (nearly) nothing. Where several steps differ it
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from calibration.hypothesis.hypothesis import Difference, rank
 from calibration.hypothesis.search import Explanation, explain
 from calibration.hypothesis.vectors import vector_difference
 
+Who: TypeAlias = Literal["here", "training"]
 MOST = 16
 """Samples that are looked at."""
 
@@ -44,7 +46,8 @@ class Divergence:
     """``step``: the first preprocessing step that differs, None when none does; ``kind``: how, in a word
     or two; ``sentence``: in full. ``share``: of the samples that agree with this finding; ``residual``:
     root mean square that the finding leaves, in levels of 0..255; ``explained``: share of the squared
-    difference that it accounts for (0..1)."""
+    difference that it accounts for (0..1). ``who``: "training" where the tensors found are the spec's and
+    training's are not; else "here"."""
 
     step: str | None
     kind: str
@@ -53,6 +56,7 @@ class Divergence:
     share: float
     residual: float
     explained: float
+    who: Who = "here"
 
 
 def recognise(samples: Sequence[Sample], spec: PreprocessSpec, tensor: TensorSpec) -> Divergence:
@@ -90,11 +94,36 @@ def _judged(cases: Sequence[Case], subject: Subject) -> Divergence:
     if all(within != "no" for within in withins):
         return _tolerable(cases, subject)
     differing = [case for case in cases if case.compared.within == "no"]
+    if all(_by_spec(case, subject) for case in differing):
+        return _training(differing, subject, len(cases))
     alone = exif_alone(differing, subject) or padding_alone(differing, subject)
     if alone:
         return _told([alone], 0.0, [True] * len(differing), differing, len(cases))
     result = _explained(differing, subject)
     return _told(result.differences, result.error, result.agreeing, differing, len(cases))
+
+
+def _by_spec(case: Case, subject: Subject) -> bool:
+    """Whether the tensor found is the spec's, so that the other must be training's own."""
+    return compare(case.sample.found, case.made, subject, lossy(case.sample.payload)).within != "no"
+
+
+def _training(differing: Sequence[Case], subject: Subject, count: int) -> Divergence:
+    """What training does otherwise than the spec, where the tensors found are the spec's."""
+    trained = [replace(case, sample=replace(case.sample, found=case.expected)) for case in differing]
+    alone = exif_alone(trained, subject)
+    if alone:
+        told = _told([alone], 0.0, [True] * len(trained), differing, count)
+    else:
+        result = _explain([case.expected for case in trained], trained, subject)
+        told = _told(result.differences, result.error, result.agreeing, differing, count)
+    return _by_training(told)
+
+
+def _by_training(told: Divergence) -> Divergence:
+    step, _, rest = told.sentence.partition(": ")
+    said = f"{step}: training does otherwise than the spec ({rest.rstrip('.')}), this does not."
+    return replace(told, sentence=said, who="training")
 
 
 def _explained(differing: Sequence[Case], subject: Subject) -> Explanation:
@@ -215,6 +244,11 @@ def _vectors(samples: Sequence[Sample], spec: PreprocessSpec, tensor: TensorSpec
     if found is None:
         return _same(len(samples))
     difference, within, share = found
+    if (
+        within == "no"
+        and vector_difference([replace(s, expected=None) for s in samples], spec, tensor) is None
+    ):
+        return _vectors_trained(samples, spec, tensor)
     return Divergence(
         step=difference.step,
         kind=difference.kind,
@@ -224,3 +258,9 @@ def _vectors(samples: Sequence[Sample], spec: PreprocessSpec, tensor: TensorSpec
         residual=0.0,
         explained=0.0,
     )
+
+
+def _vectors_trained(samples: Sequence[Sample], spec: PreprocessSpec, tensor: TensorSpec) -> Divergence:
+    """The vectors found are the spec's: what training's are instead."""
+    trained = [Sample(payload=s.payload, found=s.expected) for s in samples if s.expected is not None]
+    return _by_training(_vectors(trained, spec, tensor))

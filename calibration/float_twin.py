@@ -10,38 +10,46 @@ import numpy as np
 from agent import bundle
 from agent.contracts import Array, Runner, TensorSpec
 from agent.errors import BundleError, DelegateError
+from agent.plain_text import plain_text
 from agent.quantize import dequantize
 from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
+from calibration.layer.graph import Graph, read_graph
+
+_STORED = ("int8", "uint8", "int16", "")
+"""Types of quantized weights; those of fewer bits have no name in ``graph``."""
 
 
 class FloatTwin:
     """Gives float outputs in the order of the quantized model's; make it with ``open``.
 
-    ``sha256`` is that of the float flatbuffer, ``outputs`` are its output tensors in that order.
+    ``sha256`` is that of the float ``flatbuffer``, ``outputs`` are its output tensors in that order.
     """
 
-    __slots__ = ("_input", "_order", "_runner", "outputs", "sha256")
+    __slots__ = ("_input", "_order", "_runner", "flatbuffer", "outputs", "sha256")
 
     def __init__(
-        self, runner: Runner, order: Sequence[int], quantized_input: TensorSpec, sha256: str
+        self, runner: Runner, order: Sequence[int], quantized_input: TensorSpec, flatbuffer: bytes
     ) -> None:
         self._runner = runner
         self._order = tuple(order)
         self._input = quantized_input
         self.outputs = tuple(runner.outputs[place] for place in order)
-        self.sha256 = sha256
+        self.flatbuffer = flatbuffer
+        self.sha256 = hashlib.sha256(flatbuffer).hexdigest()
 
     @classmethod
     def open(
         cls, path: Path, *, like: Runner, quantized_input: TensorSpec, runtime: Runtime, threads: int
     ) -> "FloatTwin":
-        """The model in ``path``, which must take and give what ``like`` does, as float32.
+        """The model in ``path``, which must take and give what ``like`` does, as float32, and must not
+        be quantized itself, weights alone included (float16 is none in this sense).
 
         Raises BundleError when it cannot be read or does not fit.
         """
         flatbuffer, _ = bundle.split(bundle.read_file(path), name=path.name)
+        graph = read_graph(flatbuffer, where=path.name)
         try:
             runner = open_runner(Cpu(), flatbuffer, runtime=runtime, threads=threads)
         except (BundleError, DelegateError) as error:
@@ -50,12 +58,13 @@ class FloatTwin:
         problems = _input_problems(runner.input, quantized_input)
         order = match_outputs(like.outputs, runner.outputs)
         if order is None:
-            given, wanted = _shapes(runner.outputs), _shapes(like.outputs)
-            problems.append(f"its outputs are {given}, those of the quantized model {wanted}")
+            problems.append(_output_problem(runner.outputs, like.outputs))
+        if not problems:
+            problems = _weight_problems(graph)
         if problems or order is None:
             runner.close()
             raise BundleError(*(f"{path}: is not the float twin: {problem}" for problem in problems))
-        return cls(runner, order, quantized_input, hashlib.sha256(flatbuffer).hexdigest())
+        return cls(runner, order, quantized_input, flatbuffer)
 
     def run(self, tensor: Array) -> tuple[Array, ...]:
         """Float outputs for a tensor of the *quantized* model, whose scale and zero point turn it into
@@ -102,5 +111,20 @@ def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
+def _output_problem(given: Sequence[TensorSpec], wanted: Sequence[TensorSpec]) -> str:
+    if any(np.dtype(spec.dtype).kind != "f" for spec in given):
+        return f"its outputs are {', '.join(spec.dtype for spec in given)}, expected float32"
+    return f"its outputs are {_shapes(given)}, those of the quantized model {_shapes(wanted)}"
+
+
+def _weight_problems(graph: Graph) -> list[str]:
+    """Of a model that takes and gives real numbers but computes with quantized ones between."""
+    stored = [one for one in graph.tensors if one.constant and one.scales.size and one.dtype in _STORED]
+    if not stored:
+        return []
+    shown = plain_text(stored[0].name)
+    return [f"{len(stored)} of its weights are quantized ({shown}: {stored[0].dtype or 'int4'})"]
+
+
 def _shapes(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.dtype} {spec.shape}" for spec in specs)
+    return ", ".join(f"{spec.shape}" for spec in specs)

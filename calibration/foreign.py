@@ -3,20 +3,24 @@
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
 import numpy as np
 
-from agent.contracts import Array, TensorSpec
+from agent import npy
+from agent.contracts import Array, Payload, TensorSpec
 from agent.errors import InputError
 
-Preprocess: TypeAlias = Callable[[bytes], Array]
-"""The bytes of an image file to the model's input, with or without batch axis."""
+Preprocess: TypeAlias = Callable[[Payload], Array]
+"""The bytes of an image file, or the float64 values of a sensor vector, to the model's input, with or
+without batch axis."""
 
 
 def load_callable(text: str) -> Preprocess:
-    """The function that ``module:function`` names; the working directory is searched too.
+    """The function that ``module:function`` names; the working directory is searched too. What it prints
+    goes to standard error, for standard output is the result's.
 
     Raises InputError when there is no such module or function, or when importing it fails.
     """
@@ -27,9 +31,10 @@ def load_callable(text: str) -> Preprocess:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        value: object = importlib.import_module(module_name)
+        with redirect_stdout(sys.stderr):
+            value: object = importlib.import_module(module_name)
     # Foreign code: whatever it raises while it is imported is the user's to read, not a defect here.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{text}: module {module_name} cannot be imported: {_described(error)}") from error
     for name in function_name.split("."):
         value = getattr(value, name, None)
@@ -55,9 +60,11 @@ def load_tensors(folder: Path | str, names: Sequence[str]) -> Mapping[str, Array
         if file is None:
             continue
         try:
-            loaded[name] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            problems.append(f"{file}: cannot be read as a .npy array: {_described(error)}")
+            loaded[name] = npy.load(file)
+        except npy.NpyError as error:
+            problems.append(f"{file}: cannot be read as a .npy array: {error}")
+        except OSError as error:
+            problems.append(f"{file}: cannot be read: {error.strerror}")
     if not loaded and not problems:
         first = PurePath(names[0]).name if names else "<name>"
         problems.append(f"{folder}: no tensor of any of the {len(names)} golden inputs (such as {first}.npy)")
@@ -93,25 +100,40 @@ def fit(array: object, tensor: TensorSpec) -> Array:
     return np.ascontiguousarray(cast)
 
 
-def _checked(value: Callable[..., object], text: str) -> Preprocess:
-    def preprocess(encoded: bytes) -> Array:
-        try:
-            made = value(encoded)
-        # Foreign code, as above.
-        except Exception as error:
-            raise InputError(f"{text}: raised {_described(error)}") from error
+def numbers(made: object, where: str) -> Array:
+    """What foreign code returned, as an array. Raises InputError, beginning with ``where``, unless it is
+    one of plain numbers: neither a ragged list nor objects, texts or complex numbers."""
+    try:
         array = np.asarray(made)
-        if array.dtype == np.object_:
-            raise InputError(f"{text}: expected an array of numbers, got {type(made).__name__}")
-        return array
+    # An array of another library converts itself, and may refuse.
+    except Exception as error:
+        what = f"{type(made).__name__} that is none ({_described(error)})"
+        raise InputError(f"{where}: expected an array of numbers, got {what}") from error
+    if array.dtype.kind not in "uifb":
+        what = type(made).__name__ if array.dtype == np.object_ else f"values of type {array.dtype}"
+        raise InputError(f"{where}: expected an array of numbers, got {what}")
+    return array
+
+
+def _checked(value: Callable[..., object], text: str) -> Preprocess:
+    def preprocess(payload: Payload) -> Array:
+        try:
+            with redirect_stdout(sys.stderr):
+                made = value(payload)
+        # Foreign code, as above.
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{text}: raised {_described(error)}") from error
+        return numbers(made, text)
 
     return preprocess
 
 
 def _file_of(folder: Path, name: str) -> Path | None:
-    """Names may be paths; a dump keeps their folders or not."""
-    pure = PurePath(name)
-    for wanted in (f"{name}.npy", str(pure.with_suffix(".npy")), f"{pure.name}.npy", f"{pure.stem}.npy"):
+    """Names may be paths; a dump keeps their folders or not. Nothing outside ``folder`` is looked at."""
+    pure = PurePath(*(part for part in PurePath(name).parts if part not in (PurePath(name).anchor, "..")))
+    if not pure.name:
+        return None
+    for wanted in (f"{pure}.npy", str(pure.with_suffix(".npy")), f"{pure.name}.npy", f"{pure.stem}.npy"):
         if (folder / wanted).is_file():
             return folder / wanted
     return None

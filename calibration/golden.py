@@ -9,6 +9,7 @@ Outputs are recorded with the reference kernels, the plain ones that define the 
 limit of size is reached fewer inputs are taken, the margin stratum first, never smaller ones instead.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
@@ -18,9 +19,10 @@ import numpy as np
 
 from agent.contracts import Classification, Decoder, Detections, Prediction, Runner
 from agent.decode.detection import DetectionDecoder
+from agent.decode.regression import RegressionDecoder
 from agent.device.vitals import cpu_model
 from agent.errors import BundleError, FrameError
-from agent.golden import GoldenSet, Recording
+from agent.golden import GoldenInput, GoldenSet, Recording
 from agent.preprocess.spec import PreprocessSpec
 from calibration.float_twin import FloatTwin
 from calibration.labelled import Input, Inputs
@@ -38,8 +40,9 @@ COUNT: Final = 8
 COUNT_RANDOM: Final = 128
 COUNT_MARGIN: Final = 64
 MAX_BYTES: Final = 20 * 2**20
-"""Of all recorded tensors together, and of the originals where no golden set was asked for."""
-MAX_ORIGINALS_BYTES: Final = 128 * 2**20
+"""Of all recorded tensors together."""
+MAX_ORIGINALS_BYTES: Final = 64 * 2**20
+"""Of all encoded originals together."""
 MOST_COMPARED: Final = 512
 """Inputs whose training tensors are held against the spec before anything is recorded, in blind order."""
 MOST_CANDIDATES: Final = 2048
@@ -92,6 +95,9 @@ def build(
     undecided = _least_decided(progress(candidates, len(candidates)), subject, runner_fast, decoder)
     taken.add(progress(undecided, min(count_margin, len(undecided))), count_margin, "margin")
     notes = taken.notes()
+    if not taken.full:
+        meaningless = isinstance(decoder, RegressionDecoder) or (candidates and not undecided)
+        notes += _short_of(taken.inputs(), count_random, 0 if meaningless else count_margin)
     if len(usable) < len(inputs):
         notes.append(f"{len(inputs) - len(usable)} of {len(inputs)} golden inputs have no training tensor")
     if candidates and not undecided:
@@ -103,6 +109,19 @@ def build(
         parity=parity,
         notes=tuple(notes),
     )
+
+
+def _short_of(made: Sequence[GoldenInput], count_random: int, count_margin: int) -> list[str]:
+    """Where there were fewer inputs than asked for."""
+    found = Counter(given.stratum for given in made)
+    return [
+        f"{number} {what} golden inputs of the {asked} asked for: there were no more"
+        for what, number, asked in (
+            ("random", found["random"], count_random),
+            ("undecided", found["margin"], count_margin),
+        )
+        if number < asked
+    ]
 
 
 def margin(prediction: Prediction, threshold: float = 0.0) -> float | None:

@@ -1,7 +1,8 @@
 """Held-out inputs and their labels, as people keep them.
 
 Images: a CSV with the columns ``file`` and ``label`` (paths relative to the CSV; a ``label`` column
-may be absent, a cell empty), a folder with one folder per label, or a flat folder (no labels).
+may be absent, a cell empty), a folder with one folder per label, or a flat folder (no labels). What
+they are called says nothing of where they lie (``input_names``).
 Vectors: a CSV with a header; every column but ``label`` and ``id`` is a value, and an empty cell or
 ``nan`` a missing one, as the source ``vectors`` reads them on the device.
 
@@ -12,6 +13,7 @@ memory.
 
 import csv
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ import numpy as np
 from agent.contracts import Payload, Vector
 from agent.errors import FrameError, LabelError
 from agent.preprocess.image_header import SUFFIXES
+from calibration import input_names
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 """Images to people, but nothing that is decoded: said before the long run, not skipped one by one."""
@@ -121,25 +124,31 @@ def find_images(where: Path, read_label: ReadLabel | None) -> Inputs:
     if where.is_dir():
         return _folder(where, read_label)
     problems: list[str] = []
-    inputs: list[Input] = []
+    listed: list[tuple[str, Label | None]] = []
     first_line: dict[str, int] = {}
     for line, row in _rows(where, required="file"):
-        name = row["file"].strip()
-        if name in first_line:
+        file = row["file"].strip()
+        if (place := os.path.normpath(where.parent / file)) in first_line:
             if read_label is not None:
-                problems.append(f"{where}: line {line}: {name} is already on line {first_line[name]}")
+                problems.append(f"{where}: line {line}: {file} is already on line {first_line[place]}")
             continue
-        first_line[name] = line
-        path = where.parent / name
-        if not name or not path.is_file():
-            problems.append(f"{where}: line {line}: no file {name or '(empty)'}")
+        first_line[place] = line
+        problem = _file_problem(where.parent, file)
+        if problem:
+            problems.append(f"{where}: line {line}: {problem}")
             continue
-        if path.suffix.lower() in _TIFF_SUFFIXES:
-            problems.append(f"{where}: line {line}: {name}: {_NO_TIFF}")
-            continue
-        label = _label(row.get("label"), read_label, f"{where}: line {line}", problems)
-        inputs.append(Input(name=name, label=label, path=path))
+        listed.append((file, _label(row.get("label"), read_label, f"{where}: line {line}", problems)))
+    called = input_names.names([file for file, _ in listed], where.parent.absolute())
+    inputs = [Input(name=called[file], label=label, path=where.parent / file) for file, label in listed]
     return _found(where, inputs, problems)
+
+
+def _file_problem(folder: Path, file: str) -> str:
+    """What is wrong with a CSV's ``file``, or ""."""
+    path = folder / file
+    if not file or not path.is_file():
+        return f"no file {file or '(empty)'}"
+    return f"{file}: {_NO_TIFF}" if path.suffix.lower() in _TIFF_SUFFIXES else ""
 
 
 def find_vectors(where: Path, read_label: ReadLabel | None) -> Inputs:

@@ -17,6 +17,7 @@ from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec
 from calibration.check_result import CheckResult, Picture
 from calibration.outcomes import Answers, Truth, read_answers
+from calibration.paired import ALPHA, ENOUGH_LABELS
 from calibration.rung import judgement
 from calibration.rung.climbing import Climb, Progress
 from calibration.rung.flipped import Shown, flipped_pictures
@@ -120,12 +121,14 @@ def _result(
     rungs = judgement.judge(measured)
     verdict, cause, decided = judgement.overall(rungs)
     recording = shared.bundle.golden.recording
+    known = any(m.tensors is not None and m.tensors.accepted for m in measured)
+    accepted = recording.difference if recording is not None and known else ""
     return CheckResult(
         bundle=shared.bundle.name,
         task=shared.bundle.manifest.task,
         verdict=verdict,
         cause=cause,
-        sentence=ladder_sentence(rungs, decided, judgement.ALPHA),
+        sentence=ladder_sentence(rungs, decided, ALPHA, accepted=accepted),
         rungs=rungs,
         origin=recording.origin if recording else "unknown",
         environment=here,
@@ -238,8 +241,11 @@ def _notes(bundle: Bundle, golden: Sequence[GoldenInput]) -> Iterable[str]:
             "spec agrees with training"
         )
     if recording is not None and recording.difference:
-        yield f"accepted when packing: {recording.difference}"
+        yield (
+            f"accepted when packing: {recording.difference.rstrip('.')}; tensors that are the spec's are no "
+            "fault of this device, and a loss against training's counts when it is proven"
+        )
     if any(given.float_outputs is None for given in golden):
         yield "no float outputs were recorded: the ladder starts at the quantized model"
-    if sum(given.label is not None for given in golden) < judgement.ENOUGH_LABELS:
+    if sum(given.label is not None for given in golden) < ENOUGH_LABELS:
         yield "too few golden inputs have labels to speak of accuracy"

@@ -31,6 +31,8 @@ JUMP_DB = 3.0
 """A smaller loss at one tensor is no jump: the error grows evenly."""
 HEADINGS = ("#", "operator", "tensor", "SNR dB", "cosine", "saturated", "calibrated", "seen", "")
 _LONGEST_NAME = 40
+EXACT_DB = 60.0
+"""What stands for no noise at all: about that of 8-bit numbers that use their range fully."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,15 @@ class PlotPoint:
     snr_db: float
     jump: bool
     accused: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerDrop:
+    """``float_name``: of the tensor in the float model, whole."""
+
+    op: str
+    float_name: str
+    drop_db: float
 
 
 def view(
@@ -97,6 +108,43 @@ def view(
         production=_same_kernels(info, kernels),
         kernels=_said(info, runtime, kernels, agreement),
     )
+
+
+def drops(
+    flatbuffer: bytes, float_model: bytes, tensors: Sequence[Array], *, runtime: Runtime
+) -> tuple[LayerDrop, ...]:
+    """Where the signal-to-noise ratio falls, tensor by tensor: unlike ``view``'s jump against the worst of
+    what each is made from at full scale, so that good layers can be told apart too.
+
+    Raises InputError (BundleError) as ``view`` does.
+    """
+    ours = read_graph(flatbuffer, where="model")
+    theirs = read_graph(float_model, where="float model")
+    pairs = align(ours, theirs).pairs
+    here = Intermediates(flatbuffer, where="model", runtime=runtime, kernels="builtin", threads=1)
+    twin = Intermediates(float_model, where="float model", runtime=runtime, threads=1)
+    sums = [Summing(pair, ours.tensors[pair.quantized]) for pair in pairs]
+    for tensor in tensors:
+        source = ours.tensors[ours.inputs[0]].dequantized(tensor)
+        mine = here.run(tensor, sorted({pair.quantized for pair in pairs}))
+        his = twin.run(_shaped(source, twin.shape), sorted({pair.float for pair in pairs}))
+        for one, pair in zip(sums, pairs, strict=True):
+            one.add(his[pair.float], mine[pair.quantized])
+    snrs = [_snr_db(one.measure()) for one in sums]
+    return tuple(
+        LayerDrop(
+            op=pair.op,
+            float_name=theirs.tensors[pair.float].name,
+            drop_db=min((snrs[before] for before in pair.after), default=EXACT_DB) - snr,
+        )
+        for pair, snr in zip(pairs, snrs, strict=True)
+    )
+
+
+def _snr_db(measure: Measure) -> float:
+    if measure.snr_db is None or measure.signal == 0:
+        return EXACT_DB
+    return min(measure.snr_db, EXACT_DB)
 
 
 def real_inputs(

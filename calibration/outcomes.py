@@ -99,7 +99,8 @@ def distances(above: Answers, here: Answers) -> NDArray[np.float64]:
 
 
 def right(answers: Answers, truth: Truth) -> NDArray[np.bool_]:
-    """Whether each input was answered right, shape (n,); False where no label can say."""
+    """Whether each input was answered right, shape (n,); False where no label can say. Of a regression
+    with several values each has to lie within the tolerance."""
     pairs = zip(answers.predictions, truth.labels, strict=True)
     return np.array([_right(given, label, truth.tolerance) for given, label in pairs], np.bool_)
 
@@ -181,7 +182,7 @@ def _right(given: Prediction | None, label: int | float | None, tolerance: float
     if isinstance(given, Classification):
         return given.top == label
     if isinstance(given, Regression) and tolerance is not None:
-        return bool(given.values.size and abs(float(given.values[0]) - label) <= tolerance)
+        return bool(given.values.size and float(np.abs(given.values - label).max()) <= tolerance)
     return False
 
 

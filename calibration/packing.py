@@ -22,6 +22,7 @@ from agent.runtime.choice import Runtime
 from calibration import golden, reference_builder
 from calibration.golden import Made, Progress
 from calibration.plan import Plan, open_kernels
+from calibration.recorded.doubts import answer_doubts, weight_doubts
 from calibration.recorded.figures import Figures, figures, with_tolerance
 from calibration.recorded.parity import Parity
 from calibration.reference_builder import Built, Subject
@@ -71,6 +72,7 @@ def pack(
         outputs=plan.runner.outputs,
         tolerance=plan.golden.tolerance,
         mse=built.reference.mse,
+        labels=[given.label for given in plan.inputs if given.label is not None],
     )
     parts = _parts(plan, decoder, built, with_tolerance(recorded.golden, found))
     data = bundle.write(plan.files.model.flatbuffer, parts, key=key)
@@ -82,7 +84,7 @@ def pack(
         built=built,
         decoder_reason=reason,
         figures=found,
-        notes=recorded.notes,
+        notes=(*recorded.notes, *_doubts(plan, recorded.golden, decoder), *found.notes),
         parity=recorded.parity,
     )
 
@@ -124,6 +126,23 @@ def _golden(plan: Plan, decoder: Decoder, progress: Progress) -> Made:
         )
     finally:
         reference.close()
+
+
+def _doubts(plan: Plan, golden_set: GoldenSet, decoder: Decoder) -> tuple[str, ...]:
+    """What speaks against the float model being this one's twin."""
+    twin = plan.golden.float_twin
+    weights = weight_doubts(plan.files.model.flatbuffer, twin.flatbuffer) if twin is not None else ()
+    return weights + answer_doubts(golden_set, decoder, plan.runner.outputs)
+
+
+def check_writable(path: Path) -> None:
+    """Before a long run: that ``path`` can be written at its end. Raises BundleError."""
+    if path.is_dir():
+        raise BundleError(f"{path}: cannot be written: it is a folder")
+    try:
+        tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def save(path: Path, data: bytes) -> None:

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 CONFIDENCE = 0.90
+ALPHA = 0.01
+"""Of the exact test over a whole ladder."""
+ENOUGH_LABELS = 8
+"""Labelled inputs from which an estimated loss is worth a look."""
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -63,10 +67,11 @@ def paired_points(
     return 100 * estimate, 100 * max(low, -1.0), 100 * min(high, 1.0)
 
 
-def smallest_visible_points(n: int, alpha: float = 0.01) -> float | None:
-    """The smallest loss in points that ``mcnemar`` can show at ``alpha`` with ``n`` inputs, when
-    nothing is gained; None when not even losing all of them would show."""
+def smallest_visible_points(n: int, alpha: float = ALPHA, tests: int = 1) -> float | None:
+    """The smallest loss in points that ``mcnemar`` can show at ``alpha`` with ``n`` inputs as the
+    smallest p of ``tests`` that ``holm`` corrects, when nothing is gained; None when not even losing
+    all of them would show."""
     lost = 1
-    while mcnemar(lost, 0) > alpha:
+    while tests * mcnemar(lost, 0) > alpha:
         lost += 1
     return 100 * lost / n if lost <= n else None

@@ -3,19 +3,23 @@
 ``Recorder`` writes the encoded originals, the tensors made of them, labels and outputs into a folder
 that ``litewatch pack`` takes as ``--golden`` and ``--golden-tensors``. It needs numpy only, and takes
 whatever numpy can read: arrays, TensorFlow's eager tensors, PyTorch's on the CPU. A row is written
-when its files are complete, so a script that breaks off leaves a usable folder.
+when its files are complete, so a script that breaks off leaves a usable folder; a record that fails
+leaves nothing behind.
 """
 
+import contextlib
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from agent.errors import LabelError
+
+_Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 _COLUMNS = ("file", "label", "tensor", "outputs")
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
@@ -28,6 +32,7 @@ class Recorder:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._names: set[str] = set()
+        """In lower case: file systems differ in whether they tell names apart by case alone."""
         for part in ("inputs", "tensors", "outputs"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         try:
@@ -62,18 +67,32 @@ class Recorder:
         ``tensor``: what the model is fed with, with or without its batch axis. ``label``: output
         index, line of the labels file, or true value. ``outputs``: what the float model gives for the
         tensor: one array, or one per output in the order of the .tflite's outputs. ``name``: the
-        input's file name; its folders are dropped.
+        input's file name; its folders are dropped. Raises LabelError for a name that is none, and for
+        a tensor, label or output that is not of numbers.
         """
-        name = self._free_name(name, bytes(encoded))
-        (self.folder / "inputs" / name).write_bytes(encoded)
-        np.save(self.folder / "tensors" / f"{name}.npy", _plain(tensor), allow_pickle=False)
-        files = []
-        for number, output in enumerate(_each(outputs)):
-            files.append(f"outputs/{name}.{number}.npy")
-            np.save(self.folder / files[-1], output, allow_pickle=False)
-        shown = "" if label is None else str(np.asarray(label).item())
-        self._rows.writerow((f"inputs/{name}", shown, f"tensors/{name}.npy", ";".join(files)))
+        encoded = bytes(encoded)
+        name = self._free_name(name, encoded)
+        arrays = {f"tensors/{name}.npy": _numbers(tensor, f"{name}: tensor")}
+        made = [_numbers(output, f"{name}: outputs") for output in _each(outputs)]
+        files = [f"outputs/{name}.{number}.npy" for number in range(len(made))]
+        arrays |= dict(zip(files, made, strict=True))
+        row = (f"inputs/{name}", _label(label, name), f"tensors/{name}.npy", ";".join(files))
+        self._write(f"inputs/{name}", encoded, arrays)
+        self._rows.writerow(row)
         self._table.flush()
+        self._names.add(name.lower())
+
+    def _write(self, original: str, encoded: bytes, arrays: Mapping[str, _Array]) -> None:
+        """All files of one record, or none."""
+        try:
+            (self.folder / original).write_bytes(encoded)
+            for file, array in arrays.items():
+                np.save(self.folder / file, array, allow_pickle=False)
+        except BaseException:
+            for file in (original, *arrays):
+                with contextlib.suppress(OSError):
+                    (self.folder / file).unlink()
+            raise
 
     def close(self) -> None:
         self._table.close()
@@ -81,26 +100,46 @@ class Recorder:
     def _free_name(self, name: str | None, encoded: bytes) -> str:
         suffix = next((suffix for magic, suffix in _SUFFIXES.items() if encoded.startswith(magic)), ".image")
         # A semicolon separates files in the table.
-        path = PurePath(PurePath(name or f"{len(self):06d}{suffix}").name.replace(";", "_"))
+        bare = PurePath(str(name) if name is not None else f"{len(self):06d}{suffix}").name
+        path = PurePath(bare.replace(";", "_").strip())
+        if path.name in ("", ".", "..") or not path.name.isprintable():
+            raise LabelError(f"{name!r} is no file name")
         wanted, number = path.name, 1
-        while wanted in self._names:
+        while wanted.lower() in self._names:
             number += 1
             wanted = f"{path.stem}-{number}{path.suffix}"
-        self._names.add(wanted)
         return wanted
 
 
-def _each(outputs: Any) -> list[np.ndarray[Any, np.dtype[Any]]]:
-    """One array per output; a list of bare numbers is one."""
+def _each(outputs: Any) -> list[Any]:
+    """One entry per output; a list of bare numbers is one."""
     if outputs is None:
         return []
     if not isinstance(outputs, (list, tuple)):
-        return [_plain(outputs)]
+        return [outputs]
     arrays = [_plain(output) for output in outputs]
     return arrays if any(array.ndim for array in arrays) else [np.array(arrays)]
 
 
-def _plain(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _numbers(values: Any, where: str) -> _Array:
+    array = _plain(values)
+    if array.dtype.kind not in "uifb" or not array.size:
+        raise LabelError(f"{where}: expected an array of numbers, got {array.dtype} of shape {array.shape}")
+    return array
+
+
+def _label(label: Any, name: str) -> str:
+    """True and False are the classes 1 and 0."""
+    if label is None:
+        return ""
+    value = _plain(label)
+    if value.size != 1 or value.dtype.kind not in "uifbUS":
+        raise LabelError(f"{name}: label: expected one number or one text, got {label!r}")
+    one = value.item()
+    return one.decode() if isinstance(one, bytes) else str(int(one) if isinstance(one, bool) else one)
+
+
+def _plain(tensor: Any) -> _Array:
     if hasattr(tensor, "detach"):  # PyTorch refuses a tensor that still gathers gradients
         tensor = tensor.detach().cpu()
     return np.asarray(tensor, order="C")

@@ -15,6 +15,7 @@ from calibration.page.words import (
     ORIGIN_TITLES,
     ORIGINS,
     VERDICTS,
+    accuracy_text,
     blamed_rung,
     cause_title,
     check_headline,
@@ -23,6 +24,7 @@ from calibration.page.words import (
     flips_title,
     golden_size,
     headline,
+    not_proven,
     output_error,
     percent,
     percent_interval,
@@ -31,6 +33,7 @@ from calibration.page.words import (
     probability,
     rung_explained,
     rung_title,
+    share_text,
 )
 
 
@@ -91,7 +94,7 @@ def _key_figures(result: CheckResult) -> list[tuple[str, str | Markup]]:
         said.append(("Cause", "None to name"))
     shown = to_blame or max((r for r in result.rungs if r.compared), key=lambda r: r.flips, default=None)
     if shown is not None:
-        text = flips_text(shown.flips, shown.inputs, result.task)
+        text = flips_text(shown, result.task)
         said.append((flips_title(result.task), with_small(text, f"on “{rung_title(shown.name)}”")))
     size = golden_size(result)
     said.append(("Golden inputs", with_small(size, ORIGIN_TITLES[result.origin].lower())))
@@ -155,7 +158,7 @@ def _rung_facts(rung: Rung, task: str) -> list[tuple[str, str | Markup]]:
     said: list[tuple[str, str | Markup]] = []
     if rung.accuracy is not None:
         inside = None if rung.low is None or rung.high is None else percent_interval(rung.low, rung.high)
-        said.append(("Accuracy", with_small(percent(rung.accuracy), inside)))
+        said.append(("Accuracy", with_small(accuracy_text(rung), inside)))
     if rung.compared is not None:
         said += _comparison_facts(rung, task)
     if rung.error is not None:
@@ -175,13 +178,13 @@ def _comparison_facts(rung: Rung, task: str) -> list[tuple[str, str | Markup]]:
     if rung.points is not None:
         inside = points_with_interval(rung.points, rung.points_low, rung.points_high)
         _, _, interval = inside.partition(" (")
-        small = ", ".join(
-            part for part in (interval.rstrip(")"), probability(rung.p) if rung.p is not None else "") if part
-        )
+        tested = probability(rung.p) if rung.p is not None else ""
+        proof = "an estimated loss, not proven" if not_proven(rung) else ""
+        small = ", ".join(part for part in (interval.rstrip(")"), tested, proof) if part)
         said.append((f"Against “{above}”", with_small(points_text(rung.points), small or None)))
-    said.append((flips_title(task), with_small(flips_text(rung.flips, rung.inputs, task), "drawn blindly")))
+    said.append((flips_title(task), with_small(flips_text(rung, task), "drawn blindly")))
     if rung.margin_inputs:
-        text = flips_text(rung.margin_flips, rung.margin_inputs, task)
+        text = share_text(rung.margin_flips, rung.margin_inputs)
         said.append(("Of the close calls", with_small(text, "chosen because they flip first")))
     return said
 
@@ -226,13 +229,17 @@ def _golden(result: CheckResult) -> Markup:
 def _diagnosis_head(result: DiagnosisResult) -> Markup:
     what = "Accuracy" if result.measure == "accuracy" else "Agreement with the healthy model"
     loss = points_with_interval(-result.loss_points, -result.loss_high, -result.loss_low)
+    first = result.first or "Nothing is proven to cost"
     figures: list[tuple[str, str | Markup]] = [
         (
             what,
             with_small(f"{percent(result.trained)} → {percent(result.deployed)}", "as trained → as deployed"),
         ),
-        ("Lost in all", with_small(*_split(loss))),
-        ("Fix first", result.first or "Nothing is proven to cost"),
+        *(
+            [("Lost in all", with_small(*_split(loss))), ("Fix first", first)]
+            if result.measure == "accuracy"
+            else [("Answers that change", percent(result.loss_points / 100))]
+        ),
         ("Inputs", str(result.inputs)),
     ]
     return element(

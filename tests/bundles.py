@@ -113,10 +113,10 @@ def make_golden_bundle(folder: Path, *, name: str = "bundle.tflite", **request: 
 
 def golden_request(folder: Path, request: dict[str, Any]) -> GoldenRequest:
     """Takes out of ``request``: ``golden`` (path), ``golden_count``, ``golden_margin``,
-    ``golden_max_bytes``, ``golden_tensors``, ``accept_difference``, ``float_model`` (path or bytes)
-    and ``tolerance``."""
+    ``golden_max_bytes``, ``golden_max_originals_bytes``, ``golden_tensors``,
+    ``accept_difference``, ``float_model`` (path or bytes) and ``tolerance``."""
     renamed = {"golden": "inputs"} | {
-        f"golden_{key}": key for key in ("count", "margin", "max_bytes", "tensors")
+        f"golden_{key}": key for key in ("count", "margin", "max_bytes", "max_originals_bytes", "tensors")
     }
     plain = ("accept_difference", "float_model", "tolerance")
     options = {

@@ -165,6 +165,27 @@ def test_what_is_no_bundle_is_named(packed: bytes, tmp_path: Path) -> None:
         bundle_files.load(tmp_path / "nowhere.tflite")
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
+def test_a_bundle_cut_short_is_neither_a_bundle_nor_a_model_to_pack(share: float, packed: bytes) -> None:
+    start = archive.read(packed, where="b").start
+    cut = packed[: start + round(share * (len(packed) - start))]
+    said = "b.tflite: its end is missing or damaged (truncated while copying?)"
+    assert problems(cut) == problems(cut + b"something behind it") == [said]
+    # A packer of before took such a file for a model, remains and all.
+    for data in (cut, archive.append(cut, {"labels.txt": b"a"})):
+        with pytest.raises(BundleError) as caught:
+            bundle_files.split(data, name="b.tflite")
+        assert caught.value.problems == (said,)
+
+
+def test_what_lies_behind_a_model_and_is_no_archive_is_part_of_it() -> None:
+    for behind in (bytes(1000), b"PK\x03\x04" + bytes(60), b"litewatch/ and labels.txt, in words", b"PK"):
+        model = tiny.CLASSIFIER + behind
+        assert bundle_files.split(model, name="m") == (model, {})
+        files = {"labels.txt": b"a", "license.txt": b"b"}
+        assert bundle_files.split(archive.append(model, files), name="m") == (model, files)
+
+
 def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.tflite"
     with path.open("wb") as file:

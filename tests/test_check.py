@@ -1,7 +1,9 @@
 """``litewatch check`` as a user types it."""
 
+import io
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from broker import Broker, eventually
 from devices import Device
 from fake_collector import FakeCollector
 
+from agent import npy
 from agent.bundle import load
 from agent.runtime.choice import choose
 from agent.telemetry.messages import Check, Reply, State
@@ -42,6 +45,19 @@ def prepare(encoded, order=cv2.COLOR_BGR2RGB):
 
 def wrong_order(encoded):
     return prepare(encoded)[..., ::-1]
+
+
+def talks(encoded):
+    print("a frame")
+    return prepare(encoded)
+
+
+def leaves(encoded):
+    raise SystemExit(0)
+
+
+def real(encoded):
+    return prepare(encoded).astype(np.float32)
 
 
 def broken(encoded):
@@ -110,6 +126,75 @@ def test_a_callable_that_fails_is_the_users(
     assert "no such camera" in capsys.readouterr().err
 
 
+def test_what_a_callable_prints_stays_out_of_the_json(
+    bundle: Path, theirs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, str(bundle), "--callable", f"{theirs}:talks")[0] == 0
+
+
+def test_a_callable_that_ends_the_program_is_the_users(
+    bundle: Path, theirs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(bundle), "--callable", f"{theirs}:leaves"]) == 2
+    assert "raised SystemExit: 0" in capsys.readouterr().err
+
+
+def test_a_callable_that_returns_another_type_is_told_so(
+    bundle: Path, theirs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = run(capsys, str(bundle), "--callable", f"{theirs}:real")
+    assert (code, said["cause"]) == (1, "preprocess:cast")
+    assert "float32 for an int8 input" in said["sentence"]
+    assert said["rungs"][-1]["points"] is None
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda path: np.save(path, np.zeros((0, 16, 3), np.int8)), 2),
+        (lambda path: np.save(path, np.array(["a"])), 2),
+        (lambda path: path.write_bytes(zipped()), 2),
+        (
+            lambda path: path.write_bytes(
+                npy.encode(np.zeros((2, 3))).replace(b"(2, 3)", b"(99999999, 9999)")
+            ),
+            2,
+        ),
+        (lambda path: np.save(path, np.full((16, 16, 3), 1e300)), 1),
+        (lambda path: np.save(path, np.full((16, 16, 3), np.nan)), 1),
+        (lambda path: np.save(path, np.float64(3)), 1),
+    ],
+)
+def test_odd_dumps_are_bad_input_or_a_finding(
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    code: int,
+) -> None:
+    for given in load(bundle).golden.inputs:
+        make(tmp_path / f"{given.name}.npy")
+    html = str(tmp_path / "check.html")
+    assert main(["check", str(bundle), "--tensors", str(tmp_path), "--html", html]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def claiming_terabytes() -> bytes:
+    return npy.encode(np.zeros((2, 3))).replace(b"(2, 3)", b"(99999999, 9999)")
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros(3))
+    return stream.getvalue()
+
+
+def test_a_deployed_spec_that_is_not_there(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(bundle), "--deployed", "nope.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "nope.yaml: cannot be read: No such file" in said and "Errno" not in said
+
+
 def test_dumped_tensors(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for given in load(bundle).golden.inputs:
         np.save(tmp_path / f"{given.name}.npy", np.zeros((16, 16, 3), np.int8))
@@ -132,6 +217,7 @@ def test_another_spec_in_use(bundle: Path, tmp_path: Path, capsys: pytest.Captur
         (("absent.tflite",), "cannot be read"),
         (("b", "--publish"), "--publish: needs -c"),
         (("b", "--callable", "a:b", "--tensors", "."), "one foreign preprocessing at a time"),
+        (("absent.tflite", "--html", "absent/c.html"), "--html: absent/c.html: cannot be written"),
         (("b", "--delegate", "edge", "--kernels", "auto"), "leave them out"),
     ],
 )

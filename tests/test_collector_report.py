@@ -24,7 +24,7 @@ from seeded_telemetry import (
     window,
 )
 
-from agent.telemetry.messages import Accuracy, Envelope
+from agent.telemetry.messages import Accuracy, Check, Envelope
 from tools.collector.admission import Refused, refuse
 from tools.collector.cause import find_cause, has_fallen
 from tools.collector.fleet import Device, fleet
@@ -269,6 +269,61 @@ def test_when_the_override_is_gone_it_is_no_cause_any_more(tmp_path: Path) -> No
     assert devices(path)[0].finding.cause == "preprocess:resize"
     fill(path, state("online", 1, session=SESSIONS[2], preprocess=in_use()))
     assert devices(path)[0].finding.cause is None
+
+
+LOSS = "The CPU's kernels cost 9.4 points (4.1 to 14.7). Set kernels: builtin"
+
+
+def check(verdict: Any, cause: str | None, seq: int, **fields: Any) -> Envelope:
+    """As ``litewatch check --publish`` sends it, from a session of its own."""
+    body = Check(verdict=verdict, cause=cause, rungs=(), sentence=f"{LOSS}." if cause else "")
+    given: dict[str, Any] = {"session": SESSIONS[5], "preprocess": in_use()}
+    return envelope(body, seq, **(given | fields))
+
+
+def test_a_published_check_is_the_cause_until_a_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+
+    def cause() -> str | None:
+        return devices(path)[0].finding.cause
+
+    fill(path, envelope(about(), 0), envelope(alarm("raised"), 1), check("harmful", "kernels", 0))
+    found = json.loads(run("report", "--db", str(path), "--json").stdout)["devices"][0]
+    assert (found["cause"], found["evidence"]) == (
+        "kernels",
+        f"check of 2026-01-01T11:59:59.500Z: harmful: {LOSS}; no labels yet: accuracy is not measured",
+    )
+    assert f"lab/cam-1: kernels – check of 2026-01-01T11:59:59.500Z: harmful: {LOSS};" in (
+        run("report", "--db", str(path)).stdout
+    )
+    fill(path, check("ok", None, 1))
+    assert cause() == "data:light"  # the alarm is still raised
+    fill(path, check("changed", "delegate", 2))
+    assert cause() == "delegate"
+    fill(path, check("changed", None, 3))
+    assert cause() == "data:light"
+    fill(path, check("harmful", "hardware", 4))
+    fill(path, check("ok", None, 2))  # a late copy of an older one
+    assert cause() == "hardware"
+
+
+def test_a_check_of_a_bundle_that_is_gone_is_no_cause(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    fill(path, envelope(about(), 0), check("harmful", "kernels", 0))
+    assert devices(path)[0].finding.cause == "kernels"
+    fill(path, envelope(about(fingerprint="ee" * 32), 0, session=SESSIONS[6]))
+    assert devices(path)[0].finding.cause is None
+
+
+def test_a_check_does_not_hide_a_forced_override(tmp_path: Path) -> None:
+    """Its session may be younger than the agent's, and it runs the bundle's own preprocessing."""
+    path = tmp_path / "fleet.db"
+    fill(path, health(1, preprocess=in_use("resize")), check("ok", None, 0))
+    assert devices(path)[0].differs == ("resize",)
+    fill(path, check("changed", "delegate", 1))
+    assert devices(path)[0].finding.cause == "preprocess:resize"
+    fill(path, check("harmful", "delegate", 2))
+    assert devices(path)[0].finding.cause == "delegate"
 
 
 def finding(**fields: Any) -> tuple[str | None, str]:

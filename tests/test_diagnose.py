@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import bundles
+import cv2
 import numpy as np
 import pytest
 import textures
@@ -120,7 +123,12 @@ def test_a_broken_quantization_is_named_with_its_layers(
 def test_the_same_steps_cost_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = as_json(capsys, folder / "bundle.tflite", "--deployed", folder / "same.yaml")
     assert (code, found["factors"], found["loss_points"], found["first"]) == (0, [], 0, None)
-    assert found["sentence"] == "Nothing differs: what is deployed prepares inputs as training did."
+    assert found["sentence"] == (
+        "The two specs prepare inputs the same, and nothing else differs: nothing to share out."
+    )
+    _, out, err = run(capsys, folder / "bundle.tflite", "--deployed", folder / "same.yaml")
+    assert (out, err.splitlines()[0]) == ("", found["sentence"])
+    assert "uantization" not in err
 
 
 def test_a_table_bars_and_a_report(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,15 +164,53 @@ def test_without_labels_agreement_is_counted_and_said(
 ) -> None:
     images = textures.write(tmp_path / "images", 40, seed=6).parent
     (images / "labels.csv").unlink()
-    _, out, _ = run(
-        capsys, folder / "bundle.tflite", "--deployed", folder / "mixed.yaml", "--images", images, "--json"
-    )
-    found = json.loads(out)
+    arguments = (folder / "bundle.tflite", "--deployed", folder / "mixed.yaml", "--images", images)
+    code, found = as_json(capsys, *arguments)
     assert (found["measure"], found["trained"]) == ("agreement", 1.0)
-    assert (
-        "% of the answers are not those of the healthy model (40 inputs without labels)" in found["sentence"]
-    )
+    changed = 100 * (1 - found["deployed"])
+    assert changed > 30
+    assert f"changes {changed:.1f} % of the answers on 40 inputs without labels" in found["sentence"]
+    assert "Label some inputs to know" in found["sentence"]
+    # Whatever changes answers can only lower the agreement: that accuses nobody.
+    assert (code, found["first"]) == (0, None)
+    assert {(factor["proven"], factor["p"]) for factor in found["factors"]} == {(False, None)}
+    assert found["loss_low"] >= 0
     assert any("There are no labels" in note for note in found["notes"])
+    assert result_file.dump(result_file.load_diagnosis(found)) == found
+    page = tmp_path / "report.html"
+    code, out, err = run(capsys, *arguments, "--html", page)
+    assert code == 0 and "Answers changed" in out
+    body = re.sub(r"<style.*?</style>", "", page.read_text(), flags=re.DOTALL)
+    for text in (out, err, body):
+        assert not re.search(r"\bcosts?\b|gives? back|\bproven\b(?! harmful)|Fix first", text), text
+
+
+def test_a_healthy_quantized_model_without_labels_is_not_accused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some answers of any quantized model are not its float twin's: enough of them once made it guilty."""
+    rng = np.random.default_rng(0)
+    for number in range(400):
+        faint = np.clip(128 + rng.normal(0, 20, (18, 18, 3)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), faint)
+    code, found = as_json(
+        capsys, folder / "bundle.tflite", "--float", folder / "float.tflite", "--images", tmp_path
+    )
+    assert found["loss_points"] * 4 >= 6, "six answers that only get worse would be significant"
+    assert (code, found["first"], found["factors"][0]["proven"]) == (0, None, False)
+
+
+@pytest.mark.parametrize("bad", ["absent/report.html", "sealed/report.html"])
+def test_a_report_that_cannot_be_written_is_said_before_the_work(
+    bad: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sealed").mkdir(mode=0o500)
+    if bad.startswith("sealed") and os.access(tmp_path / "sealed", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    # The bundle does not exist either: the path is looked at first.
+    code, out, err = run(capsys, tmp_path / "no.tflite", "--kernels", "xnnpack", "--html", tmp_path / bad)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: --html: {tmp_path / bad}: cannot be written: ")
 
 
 def test_what_cannot_be_used_is_said_with_its_place(
@@ -184,6 +230,15 @@ def test_what_cannot_be_used_is_said_with_its_place(
     assert (code, "is not the float twin" in err) == (2, True)
     code, _, err = run(capsys, bundle, "--deployed", folder / "bgr.yaml", "--images", tmp_path / "no.csv")
     assert (code, "no such file or folder" in err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_a_full_disk_does_not_swallow_the_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys, folder / "bundle.tflite", "--deployed", folder / "bgr.yaml", "--html", "/dev/full", "--json"
+    )
+    assert (code, err) == (2, "error: --html: /dev/full: cannot be written: No space left on device\n")
+    assert json.loads(out)["factors"][0]["name"] == "colour order"
 
 
 def test_readings_of_sensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +275,10 @@ def test_boxes_are_compared_with_the_healthy_models() -> None:
     assert (found.measure, found.loss_points, [f.name for f in found.factors]) == (
         "agreement", 100.0, ["rotation"],
     )  # fmt: skip
+    assert found.sentence == (
+        "What differs changes 100.0 % of the answers on 4 inputs without labels (rotation). Whether they are "
+        "better or worse cannot be said: true boxes are not read."
+    )
 
 
 def test_faults_that_hide_one_another_are_repaired_together() -> None:

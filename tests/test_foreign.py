@@ -3,12 +3,15 @@
 import sys
 from pathlib import Path
 
+import bundles
 import numpy as np
 import pytest
 
 from agent.contracts import TensorSpec
 from agent.errors import InputError
+from agent.preprocess.spec import parse
 from calibration.foreign import fit, load_callable, load_tensors
+from calibration.recorded.training_tensors import TrainingTensors
 
 TENSOR = TensorSpec(name="input", shape=(1, 2, 2, 3), dtype="float32")
 
@@ -26,6 +29,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "def length(data): return np.full((2, 2, 3), len(data), np.float32)\n"
         "def broken(data): return [][0]\n"
         "def words(data): return [data, None]\n"
+        "def ragged(data): return [[1.0], [2.0, 3.0]]\n"
+        "def texts(data): return np.array(['a'])\n"
+        "def leaves(data): raise SystemExit(3)\n"
+        "def talks(data):\n"
+        "    print('frame', len(data))\n"
+        "    return np.zeros(3)\n"
+        "print('their banner')\n"
         "class Their:\n"
         "    @staticmethod\n"
         "    def ones(data): return np.ones((2, 2, 3))\n"
@@ -66,8 +76,29 @@ def test_what_the_function_raises_or_returns_wrongly_names_it(module: Path) -> N
     assert module.is_file()
     with pytest.raises(InputError, match="their_pipeline:broken: raised IndexError"):
         load_callable("their_pipeline:broken")(b"")
-    with pytest.raises(InputError, match="their_pipeline:words: expected an array of numbers, got list"):
-        load_callable("their_pipeline:words")(b"")
+    for name, said in (
+        ("words", "expected an array of numbers, got list"),
+        ("ragged", "expected an array of numbers, got list that is none"),
+        ("texts", "expected an array of numbers, got values of type <U1"),
+        ("leaves", "raised SystemExit: 3"),
+    ):
+        with pytest.raises(InputError, match=f"their_pipeline:{name}: {said}"):
+            load_callable(f"their_pipeline:{name}")(b"")
+
+
+def test_what_the_function_prints_stays_out_of_the_result(
+    module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert module.is_file()
+    load_callable("their_pipeline:talks")(b"abc")
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == "their banner\nframe 3\n"
+
+
+def test_a_module_that_ends_the_program_is_input(module: Path) -> None:
+    module.with_name("their_broken.py").write_text("import sys\nsys.exit(0)")
+    with pytest.raises(InputError, match="their_broken cannot be imported: SystemExit: 0"):
+        load_callable("their_broken:f")
 
 
 def test_tensors_are_found_by_file_name_or_stem(tmp_path: Path) -> None:
@@ -109,3 +140,16 @@ def test_fit_refuses_another_shape_and_values_that_do_not_fit() -> None:
         fit(np.full((2, 2, 3), 200, np.uint8), TensorSpec(name="input", shape=(1, 2, 2, 3), dtype="int8"))
     with pytest.raises(InputError, match="float64 values that the model's uint8 input cannot hold"):
         fit(np.full((2, 2, 3), 0.5), TensorSpec(name="input", shape=(1, 2, 2, 3), dtype="uint8"))
+
+
+def test_training_tensors_are_read_as_carefully(tmp_path: Path) -> None:
+    spec = parse(bundles.IMAGE_SPEC)
+    for made, said in (
+        (np.save, "is a single number, the model's input 1x2x2x3"),
+        (np.savez, "is no .npy array of numbers: is an .npz archive"),
+    ):
+        with (tmp_path / "a.npy").open("wb") as file:
+            made(file, np.float32(3))
+        tensors = TrainingTensors.open(tmp_path, ["a.jpg"])
+        with pytest.raises(InputError, match=said):
+            tensors.tensor("a.jpg", spec, TENSOR)

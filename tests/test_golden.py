@@ -14,7 +14,9 @@ import textures
 import tiny
 
 from agent import bundle as bundle_files
-from agent.contracts import Array, Classification, Detections, Regression
+from agent.contracts import Array, Classification, Detections, Regression, TensorSpec
+from agent.decode.classification import ClassificationDecoder
+from agent.decode.regression import RegressionDecoder
 from agent.errors import BundleError
 from agent.golden import GoldenInput, GoldenSet, decode, encode
 from agent.golden_tensor import restore
@@ -23,7 +25,10 @@ from agent.quantize import quantize
 from agent.selftest import answers
 from calibration.golden import choose, margin
 from calibration.labelled import find_images
+from calibration.outcomes import Truth, read_answers, right
 from calibration.packing import Packed
+from calibration.recorded.doubts import answer_doubts
+from calibration.recorded.figures import figures
 
 pytestmark = pytest.mark.runtime
 
@@ -271,7 +276,7 @@ def test_unusable_training_tensors_are_named(tmp_path: Path) -> None:
             "holds uint8 from 200 to 200, which cannot be the int8 that the model takes by "
             "'cast: {mode: quantize}'",
         ),
-        (np.array(["text"]), "is no .npy array of numbers"),
+        (np.array(["text"]), "is no .npy array of numbers: not a .npy array of plain numbers"),
     ):
         np.save(folder / f"{first}.npy", tensor)
         assert problems(tmp_path, **request) == [f"tensors/{first}.npy: {said}"]
@@ -295,10 +300,57 @@ def test_a_model_that_is_no_twin_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, float_model=tmp_path / "other.tflite") == [
         f"{start} input is uint8, expected float32",
         f"{start} input is (1, 8, 8, 3), that of the quantized model (1, 16, 16, 3)",
-        f"{start} outputs are uint8 (1, 4), those of the quantized model int8 (1, 4)",
+        f"{start} outputs are uint8, expected float32",
     ]
     (found,) = problems(tmp_path, float_model=tmp_path / "text.tflite")
     assert "not a .tflite model" in found
+    assert problems(tmp_path, float_model=tiny.STRANGER_DYNAMIC) == [
+        "float.tflite: is not the float twin: 1 of its weights are quantized "
+        "(sequential_1/second_1/convolution: int8)"
+    ]
+
+
+def test_a_stranger_in_the_place_of_the_float_twin_is_doubted(tmp_path: Path, packed: Packed) -> None:
+    assert packed.notes == ()
+    notes = bundles.pack_twin(tmp_path, float_model=tiny.STRANGER_FLOAT).notes
+    assert notes[0].endswith("is it the model that this one was quantized from?")
+    assert notes[0].startswith("the float model's weights are not this model's (")
+
+
+def answered(own: list[int], twin: list[int], labels: list[int | None]) -> GoldenSet:
+    """A golden set of a classifier of 4 that gave these answers."""
+    inputs = [
+        GoldenInput(
+            name=str(number),
+            encoded=b"",
+            label=label,
+            traces=(),
+            outputs=(np.eye(4, dtype=np.uint8)[mine][None] * 255,),
+            float_outputs=(np.eye(4, dtype=np.float32)[theirs][None],),
+        )
+        for number, (mine, theirs, label) in enumerate(zip(own, twin, labels, strict=True))
+    ]
+    return GoldenSet(inputs=tuple(inputs))
+
+
+def test_answers_that_twins_do_not_give_are_pointed_out() -> None:
+    outputs = (TensorSpec(name="scores", shape=(1, 4), dtype="uint8", scale=1 / 256, zero_point=0),)
+
+    def doubts(own: list[int], twin: list[int], labels: list[int | None]) -> list[str]:
+        found = answer_doubts(answered(own, twin, labels), ClassificationDecoder(values="scores"), outputs)
+        return [doubt.partition(":")[0] for doubt in found]
+
+    same, none = [0, 1, 2, 3] * 10, [None] * 40
+    assert doubts(same, same, none) == doubts(same, same, list(same)) == []
+    # A sixth of the answers moved, as quantization-aware training does.
+    assert doubts(same, [1] * 7 + same[7:], list(same)) == []
+    few, worse = (
+        "the float model gives the same answer to only 13 of 40 golden inputs",
+        "the float model is wrong where this one is right on 27 golden inputs, the other way round on 0",
+    )
+    other = [3] * 36 + same[36:]
+    assert doubts(same, other, none) == doubts(other, same, list(same)) == [few]
+    assert doubts(same, other, list(same)) == [few, worse]
 
 
 def test_the_tolerance_of_a_regression(tmp_path: Path) -> None:
@@ -316,6 +368,83 @@ def test_the_tolerance_of_a_regression(tmp_path: Path) -> None:
     ]
 
 
+def regression(values: list[float], labels: list[float] | None, floats: list[float] | None) -> GoldenSet:
+    return GoldenSet(
+        inputs=tuple(
+            GoldenInput(
+                name=str(number),
+                encoded=b"",
+                label=None if labels is None else labels[number],
+                traces=(),
+                outputs=(np.array([[value]], np.float32),),
+                float_outputs=None if floats is None else (np.array([[floats[number]]], np.float32),),
+            )
+            for number, value in enumerate(values)
+        )
+    )
+
+
+def test_a_worse_model_does_not_make_more_right() -> None:
+    outputs = (TensorSpec(name="y", shape=(1, 1), dtype="float32"),)
+    rng = np.random.default_rng(4)
+    truth = rng.normal(0, 10, 60)
+    broken, floats = list(truth + rng.normal(0, 30, 60)), list(truth + rng.normal(0, 1, 60))
+
+    def found(golden: GoldenSet, **given: Any) -> Any:
+        values: dict[str, Any] = {"tolerance": None, "mse": 900.0, "labels": list(truth)}
+        return figures(golden, decoder=RegressionDecoder(), outputs=outputs, **(values | given))
+
+    with_twin = found(regression(broken, list(truth), floats))
+    rmse = float(np.sqrt(np.mean((np.float32(floats) - truth) ** 2)))
+    assert with_twin.tolerance == pytest.approx(2 * rmse)
+    assert with_twin.tolerance_reason == "2 x the float model's RMSE on the golden inputs"
+    assert with_twin.float_accuracy > 0.9 > 0.2 > with_twin.accuracy
+    alone = found(regression(broken, list(truth), None))
+    low, high = np.percentile(truth, (5, 95))
+    assert alone.tolerance == pytest.approx((high - low) / 10)
+    assert alone.tolerance_reason == "a tenth of the labels' range, less than 2 x the held-out RMSE"
+    assert [note.partition(",")[0] for note in alone.notes] == [
+        "the held-out RMSE of 30 is no smaller than the standard deviation of the labels"
+    ]
+    good = found(regression(floats, list(truth), None), mse=1.0)
+    assert (good.tolerance, good.tolerance_reason, good.notes) == (2.0, "2 x the held-out RMSE", ())
+    unlabelled = found(regression([0.0, 5.0, 20.0], None, None), mse=None, labels=[])
+    assert (unlabelled.tolerance, unlabelled.tolerance_reason) == (
+        2.0,
+        "a tenth of the range of the golden outputs",
+    )
+
+
+def test_every_value_of_a_regression_has_to_be_right() -> None:
+    outputs = (TensorSpec(name="y", shape=(1, 3), dtype="float32"),)
+    made = [(np.array([[1, 1.1, 0.9]], np.float32),), (np.array([[1, 1, 5]], np.float32),)]
+    answers = read_answers(made, outputs, RegressionDecoder())
+    assert list(right(answers, Truth(labels=(1.0, 1.0), tolerance=0.2))) == [True, False]
+    golden = GoldenSet(
+        inputs=tuple(GoldenInput(name="", encoded=b"", label=1.0, traces=(), outputs=one) for one in made)
+    )
+    found = figures(golden, decoder=RegressionDecoder(), outputs=outputs, tolerance=0.2, mse=None)
+    assert found.accuracy == 0.5
+
+
+def test_too_few_inputs_are_said(tmp_path: Path) -> None:
+    table = textures.write(tmp_path / "golden", 40, seed=22)
+    assert bundles.pack_twin(tmp_path, golden=table).notes == (
+        "8 undecided golden inputs of the 16 asked for: there were no more",
+    )
+    assert bundles.pack_twin(tmp_path, golden=table, golden_count=50).notes == (
+        "40 random golden inputs of the 50 asked for: there were no more",
+        "0 undecided golden inputs of the 16 asked for: there were no more",
+    )
+
+
+def test_originals_have_a_limit_of_their_own(tmp_path: Path, packed: Packed) -> None:
+    room = sum(len(given.encoded) for given in packed.bundle.golden.inputs[:10])
+    made = bundles.pack_twin(tmp_path, golden_max_originals_bytes=room)
+    assert len(made.bundle.golden.inputs) == 10
+    assert made.notes[0].startswith("only 10 golden inputs: the originals of one more would be above")
+
+
 def test_vectors_have_golden_sets_too(tmp_path: Path) -> None:
     table = bundles.write_vectors(tmp_path / "golden.csv", 40, seed=9)
     made = bundles.pack_vectors(tmp_path, golden=table, golden_count=20)
@@ -329,7 +458,7 @@ def test_vectors_have_golden_sets_too(tmp_path: Path) -> None:
     for given in made.bundle.golden.inputs:
         assert isinstance(given.payload, np.ndarray)
         np.save(tensors / f"{given.name}.npy", given.payload.astype(np.float32) * 2)
-    with pytest.raises(BundleError, match=r"20 of 20 training tensors .*: element 0 is .* in training"):
+    with pytest.raises(BundleError, match=r"20 of 20 training tensors .*; first differing step: select "):
         bundles.pack_vectors(tmp_path / "again", golden=table, golden_count=20, golden_tensors=tensors)
 
 

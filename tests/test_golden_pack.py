@@ -53,11 +53,15 @@ def test_the_summary_says_what_the_golden_set_is(
     seen = json.loads(out)
     golden = [file["bytes"] for file in seen["files"] if file["name"].startswith("litewatch/golden/")]
     assert said["golden_bytes"] == seen["golden_bytes"] == sum(golden)
+    pictures = {path.name: path.stat().st_size for path in (tmp_path / "golden").glob("*.png")}
+    assert seen["golden_original_bytes"] == sum(pictures[given["name"]] for given in seen["golden"])
+    tensors = [file["bytes"] for file in seen["files"] if ".tensor." in file["name"]]
+    assert (len(tensors), seen["golden_tensor_bytes"]) == (30, sum(tensors))
     assert [given["stratum"] for given in seen["golden"]] == ["random"] * 20 + ["margin"] * 10
     assert seen["golden"][0]["tensor"] == {"form": "view", "exact": True}
     assert seen["recording"]["origin"] == "self-made"
     code, out, _ = litewatch(capsys, "inspect", tmp_path / "bundle.tflite")
-    assert "20 random, 10 undecided" in out
+    assert f"20 random, 10 undecided; in all {sum(golden) / 2**20:.2f} MiB, originals" in out
     assert "self-made: prove that devices agree with the spec, not that the spec agrees with training" in out
 
 
@@ -104,3 +108,32 @@ def test_options_that_cannot_be_met_are_all_named(
         "--tolerance is for regressions, this is a classification model",
         "labels.txt: not a .tflite model (the identifier TFL3 is missing)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--golden-max-mb", "nan"),
+        ("--golden-max-mb", "inf"),
+        ("--golden-originals-mb", "nan"),
+        ("--tolerance", "nan"),
+        ("--tolerance", "inf"),
+        ("--threshold", "nan"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(
+    option: str, value: str, command: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = litewatch(capsys, *command, option, value)
+    assert code == 2
+    assert option in err
+    assert value in err
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_run(
+    command: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "preprocess.yaml").write_text("this is refused as soon as it is read")
+    for place, reason in (("absent/b.tflite", "No such file or directory"), ("golden", "it is a folder")):
+        code, _, err = litewatch(capsys, *command[:-1], tmp_path / place)
+        assert (code, err) == (2, f"error: {tmp_path / place}: cannot be written: {reason}\n")

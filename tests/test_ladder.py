@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+from agent import golden_tensor
 from agent.bundle import Bundle
 from agent.contracts import Array, Runner, RunnerInfo, TensorSpec
 from agent.errors import BundleError
@@ -16,7 +17,7 @@ from agent.golden import GoldenInput, GoldenSet
 from agent.preprocess.spec import parse
 from calibration.check_result import CheckResult, Rung
 from calibration.ladder import climb
-from calibration.rung import judgement
+from calibration.paired import ALPHA
 from calibration.rung.machine import Kernels, Runners
 from calibration.rung.preparing import Foreign
 from calibration.task import Choice
@@ -158,8 +159,113 @@ def test_a_tensor_that_cannot_be_fed_is_harmful(twin: Bundle) -> None:
     foreign = Foreign(name="empty", prepare=lambda given: np.zeros((3, 2), np.int8))
     result = climb(twin, runners=healthy(twin), foreign=foreign)
     yours = rung(result, "your preprocessing")
-    assert (yours.verdict, yours.accuracy) == ("harmful", 0.0)
+    assert (yours.verdict, yours.accuracy, yours.points, yours.error) == ("harmful", None, None, None)
     assert yours.cause is not None and yours.cause.startswith("preprocess:")
+    total = yours.inputs + yours.margin_inputs
+    assert (
+        f"cannot be fed with these tensors (3x2 for an input of 1x16x16x3): no answer to {total} of {total}"
+        in (yours.sentence)
+    )
+    assert "input noise" not in yours.sentence
+
+
+def test_the_right_numbers_of_another_type_are_no_answers(twin: Bundle) -> None:
+    tensor = tiny.runner(twin.flatbuffer).input
+    foreign = Foreign(
+        name="real", prepare=lambda given: bundles.prepared(twin, tensor, given.payload).astype(np.float32)
+    )
+    yours = rung(climb(twin, runners=healthy(twin), foreign=foreign), "your preprocessing")
+    assert (yours.verdict, yours.cause, yours.accuracy) == ("harmful", "preprocess:cast", None)
+    assert "(float32 for an int8 input): no answer to" in yours.sentence
+    assert "the type, layout and rounding of the spec" in yours.sentence
+
+
+@pytest.mark.parametrize("odd", [np.zeros(0, np.int8), np.full((1, 16, 16, 3), 1e300), np.array(3.0)])
+def test_odd_tensors_are_findings(twin: Bundle, odd: Array) -> None:
+    result = climb(twin, runners=healthy(twin), foreign=Foreign(name="odd", prepare=lambda given: odd))
+    assert rung(result, "your preprocessing").verdict == "harmful"
+
+
+def without_labels(bundle: Bundle, labelled: int) -> Bundle:
+    inputs = [replace(g, label=g.label if i < labelled else None) for i, g in enumerate(bundle.golden.inputs)]
+    return replace(bundle, golden=replace(bundle.golden, inputs=tuple(inputs)))
+
+
+def test_the_limit_of_detection_is_that_of_the_labelled_inputs(twin: Bundle) -> None:
+    few = without_labels(twin, 4)
+    result = climb(few, runners=healthy(few))
+    assert rung(result, "quantized").labelled == 4 and rung(result, "quantized").inputs == 32
+    assert "too few labels" in result.sentence and "points could not be seen" not in result.sentence
+    half_labelled = without_labels(twin, 20)
+    # Ten losses of 20 labelled inputs, not of 32.
+    assert "under 50.0 points" in climb(half_labelled, runners=healthy(half_labelled)).sentence
+
+
+def trained_in_bgr(bundle: Bundle) -> Bundle:
+    """A bundle packed with --accept-difference: training fed the channels in the other order."""
+    tensor = tiny.runner(bundle.flatbuffer).input
+    runner = tiny.runner(bundle.flatbuffer, kernels="reference")
+    inputs = []
+    for given in bundle.golden.inputs:
+        made = np.ascontiguousarray(bundles.prepared(bundle, tensor, given.payload)[..., ::-1])
+        recorded = golden_tensor.record(made, bundle.spec, tensor)
+        inputs.append(replace(given, tensor=recorded, outputs=runner.run(made), float_outputs=None))
+    assert bundle.golden.recording is not None
+    recording = replace(bundle.golden.recording, origin="recorded", difference="color: the order is BGR.")
+    return replace(bundle, golden=GoldenSet(inputs=tuple(inputs), recording=recording))
+
+
+def test_a_healthy_device_is_not_accused_of_what_training_does_otherwise(twin: Bundle) -> None:
+    made = without_labels(trained_in_bgr(twin), 0)
+    result = climb(made, runners=healthy(made))
+    own = rung(result, "preprocess")
+    assert (result.verdict, own.verdict, own.cause) == ("ok", "ok", None)
+    assert "color: training does otherwise than the spec (the channels come in the order BGR" in own.sentence
+    assert "accepted when packing: color: the order is BGR" in own.sentence
+    assert "Nothing to do on this device; correct preprocess.yaml (or the training code)" in own.sentence
+    assert "within rounding; training fed something else" in result.sentence
+    assert any(note.startswith("accepted when packing") for note in result.notes)
+
+
+def test_the_device_of_such_a_bundle_is_still_held_to_the_spec(twin: Bundle) -> None:
+    made = without_labels(trained_in_bgr(twin), 0)
+    nearest = parse(bundles.TWIN_SPEC.replace("linear_exact", "nearest"))
+    yours = rung(climb(made, runners=healthy(made), foreign=nearest), "your preprocessing")
+    assert yours.verdict != "ok" and "accepted when packing" not in yours.sentence
+
+
+def test_without_acceptance_the_advice_is_to_correct_the_spec(twin: Bundle) -> None:
+    made = trained_in_bgr(twin)
+    assert made.golden.recording is not None
+    unknown = replace(
+        made, golden=replace(made.golden, recording=replace(made.golden.recording, difference=""))
+    )
+    own = rung(climb(unknown, runners=healthy(unknown)), "preprocess")
+    assert own.verdict != "ok" and own.cause == "preprocess:color"
+    assert "Do first: correct preprocess.yaml (or the training code) and pack again" in own.sentence
+
+
+def test_advice_names_no_step_that_the_spec_lacks(readings: Bundle, twin: Bundle) -> None:
+    scaled = Foreign(
+        name="scaled",
+        prepare=lambda given: (np.frombuffer(given.encoded, "<f8") * 3.6).astype(np.float32)[None],
+    )
+    yours = rung(climb(readings, runners=healthy(readings), foreign=scaled), "your preprocessing")
+    assert yours.cause == "preprocess:select"
+    assert "the values reach the model in another unit" in yours.sentence
+    assert "deviation" not in yours.sentence and "give the values in the unit of training" in yours.sentence
+    rotated = parse(bundles.TWIN_SPEC.replace("- color", "- rotate: {clockwise: 90, flip: none}\n- color"))
+    turned = rung(climb(twin, runners=healthy(twin), foreign=rotated), "your preprocessing")
+    assert "Do first: do not turn the picture: the spec does not." in turned.sentence
+
+
+def test_which_kernels_moved_most_is_said_when_all_is_well(twin: Bundle) -> None:
+    result = climb(twin, runners=healthy(twin))
+    families = rung(result, "kernels").families
+    if any(family.error.largest for family in families):
+        assert "moved most" in result.sentence
+    else:
+        assert "moved most" not in result.sentence
 
 
 def test_fewer_inputs_on_request(twin: Bundle) -> None:
@@ -221,7 +327,8 @@ def test_boxes_without_a_partner_are_flips(tmp_path: Path) -> None:
     dark = Foreign(name="dark", prepare=lambda given: np.zeros((1, 8, 8, 3), np.uint8))
     yours = rung(climb(made, runners=healthy(made), foreign=dark), "your preprocessing")
     boxes = sum(int((given.outputs[2] >= 0.25).sum()) for given in made.golden.stratum("random"))
-    assert yours.flips == boxes > 0
+    assert yours.flips == yours.units == boxes > 0
+    assert f"{boxes} of {boxes} boxes flip" in yours.sentence
     assert yours.accuracy is None and yours.verdict == "harmful"
 
 
@@ -241,5 +348,5 @@ def test_a_bundle_of_before_is_climbed_with_the_specs_own_tensors(twin: Bundle) 
 def test_the_promise_of_the_exact_test_is_stated_with_its_blindness(twin: Bundle) -> None:
     result = climb(twin, runners=healthy(twin))
     assert "within rounding" in result.sentence
-    # 8 of 32: two-sided p = 2 / 2**8.
-    assert "under 25.0 points" in result.sentence and judgement.ALPHA == 0.01
+    # 10 of 32: two-sided p = 2 / 2**10, three rungs tested.
+    assert "under 31.2 points could not be seen (32 labelled inputs)" in result.sentence and ALPHA == 0.01

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.rung.judgement import ALPHA, judge, overall
+from calibration.paired import ALPHA
+from calibration.rung.judgement import judge, overall
 from calibration.rung.measured import (
     DELEGATE,
     FLOAT,
@@ -66,9 +67,19 @@ def test_the_proof_is_corrected_for_the_length_of_the_ladder() -> None:
     # 9 losses of 9: p = .0039; alone below .01, as one of three rungs not.
     rung = measured(KERNELS, paired(flips=9, lost=9), wobbles=0.5)
     assert judge([rung])[0].p == pytest.approx(2 / 2**9)
-    three = judge([rung, measured(DELEGATE), measured(PREPROCESS, tensors=tensors("exact", None))])
+    level = paired(flips=2, lost=1, gained=1)
+    three = judge(
+        [rung, measured(DELEGATE, level), measured(PREPROCESS, level, tensors=tensors("exact", None))]
+    )
     assert three[0].p == pytest.approx(3 * 2 / 2**9)
     assert [r.verdict for r in three] == ["ok", "ok", "ok"]
+
+
+def test_rungs_without_any_differing_outcome_cost_no_power() -> None:
+    rung = measured(KERNELS, paired(flips=9, lost=9), wobbles=0.5)
+    three = judge([rung, measured(DELEGATE), measured(PREPROCESS, tensors=tensors("exact", None))])
+    assert [r.p for r in three] == [pytest.approx(2 / 2**9), 1.0, 1.0]
+    assert [r.verdict for r in three] == ["harmful", "ok", "ok"]
 
 
 @pytest.mark.parametrize(("name", "cause"), [(KERNELS, "kernels"), (DELEGATE, "delegate")])
@@ -108,11 +119,38 @@ def test_input_tensors_beyond_tolerance_are_always_noticed_and_named() -> None:
 def test_quantization_is_judged_by_accuracy_first() -> None:
     aware = measured(QUANTIZED, paired(flips=12, lost=3, gained=3), wobbles=3.5)
     assert only(aware) == ("ok", None, ())
-    assert only(measured(QUANTIZED, paired(flips=12, lost=4, gained=2), wobbles=3.5))[:2] == ("changed", None)
+    assert only(measured(QUANTIZED, paired(flips=12, lost=4, gained=2), wobbles=3.5))[:2] == ("ok", None)
+    assert only(measured(QUANTIZED, paired(flips=12, lost=5, gained=2), wobbles=3.5))[:2] == ("changed", None)
     poor = measured(QUANTIZED, paired(flips=28, lost=9, gained=3), wobbles=7.0)
     assert only(poor)[:2] == ("changed", "quantization")
     broken = measured(QUANTIZED, paired(flips=62, lost=36, gained=1), wobbles=17.0)
     assert only(broken)[:2] == ("harmful", "quantization")
+
+
+def test_an_estimated_loss_is_called_one_and_asks_nothing_of_the_device() -> None:
+    (rung,) = judge([measured(QUANTIZED, paired(flips=12, lost=5, gained=2), wobbles=3.5)])
+    assert "an estimated loss of 4.7 points of accuracy, not proven" in rung.sentence
+    assert "Nothing to do on this device; `litewatch schemes` compares quantizations." in rung.sentence
+    (proven,) = judge([measured(KERNELS, paired(flips=20, lost=14, gained=1))])
+    assert "not proven" not in proven.sentence
+
+
+def test_boxes_are_counted_among_boxes() -> None:
+    against = paired(flips=5, units=61, labelled=0, right=0, unit="boxes")
+    (rung,) = judge([measured(DELEGATE, against, wobbles=0.9, labelled=0)])
+    assert (rung.flips, rung.units) == (5, 61)
+    assert "5 of 61 boxes flip" in rung.sentence
+
+
+def test_what_training_does_otherwise_is_no_fault_of_the_device() -> None:
+    trained = replace(tensors("no", "color"), who="training", accepted=True, advice="correct it")
+    wide = paired(flips=24, lost=3, gained=3)
+    (rung,) = judge([measured(PREPROCESS, wide, tensors=trained, wobbles=6.0)])
+    assert (rung.verdict, rung.cause) == ("ok", None)
+    assert "Nothing to do on this device; correct it." in rung.sentence
+    (proven,) = judge([measured(PREPROCESS, paired(flips=24, lost=20), tensors=trained, wobbles=6.0)])
+    assert (proven.verdict, proven.cause) == ("harmful", "preprocess:color")
+    assert "Do first: correct it." in proven.sentence
 
 
 def test_the_one_cause_is_the_largest_loss_then_the_surest_evidence() -> None:

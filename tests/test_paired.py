@@ -68,3 +68,10 @@ def test_the_smallest_loss_that_can_be_shown() -> None:
     assert smallest_visible_points(128) == 6.25
     assert smallest_visible_points(64) == 12.5
     assert smallest_visible_points(7) is None
+    # As the smallest of three p-values: 3 × 2 × .5^10 = .0059.
+    assert smallest_visible_points(128, tests=3) == 7.8125
+    assert smallest_visible_points(64, tests=3) == 15.625
+    for tests in (1, 2, 3, 5):
+        fewest = round(128 * (smallest_visible_points(128, tests=tests) or 0) / 100)
+        assert holm([mcnemar(fewest, 0), *[1.0] * (tests - 1)])[0] <= 0.01
+        assert holm([mcnemar(fewest - 1, 0), *[1.0] * (tests - 1)])[0] > 0.01

@@ -117,6 +117,34 @@ def test_people_get_a_table_and_sentences(
 
 
 @pytest.mark.runtime
+def test_a_model_that_works_with_none_of_them_gets_no_file(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that have nothing to do with the pictures."""
+    table, spec = bundles.write_images(tmp_path / "images", 40), tmp_path / "preprocess.yaml"
+    with table.open() as file:
+        rows = list(csv.reader(file))
+    shuffled = np.random.default_rng(3).permutation([label for _, label in rows[1:]])
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *zip((name for name, _ in rows[1:]), shuffled, strict=True)])
+    code = main(["preprocess", "find", str(model), "--images", str(table), "--write", str(spec), "--json"])
+    said = capsys.readouterr()
+    assert (code, spec.exists()) == (1, False)
+    assert json.loads(said.out)["weak_model"]
+    assert f"not written: {spec}: with none of the preprocessings does the model work" in said.err
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_search(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "absent" / "preprocess.yaml"
+    assert main(["preprocess", "find", "no.tflite", "--images", str(images), "--write", str(spec)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --write: {spec}: cannot be written: there is no folder {spec.parent}\n"
+    )
+
+
+@pytest.mark.runtime
 def test_shifted_labels_are_an_error(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Class numbers without the background class in a model that has one."""
     table = bundles.write_images(tmp_path / "images", 40)

@@ -118,6 +118,55 @@ def test_a_script_that_breaks_off_leaves_what_it_recorded(tmp_path: Path) -> Non
         Recorder(tmp_path)
 
 
+class Unreadable:
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("gone")
+
+
+def test_a_record_that_fails_leaves_nothing_and_keeps_its_name_free(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    with Recorder(tmp_path) as recorder:
+        for tensor, label, outputs, error in (
+            (Unreadable(), 1, None, RuntimeError),
+            (np.array(["text"]), 1, None, LabelError),
+            (image, 1, [image, Unreadable()], RuntimeError),
+            (image, 1, np.array([None, None]), LabelError),
+            (image, np.zeros(2), None, LabelError),
+            (image, object(), None, LabelError),
+        ):
+            with pytest.raises(error):
+                recorder.record(encoded(image), tensor, label, outputs, name="a.png")
+            assert len(recorder) == 0
+            assert [path for path in tmp_path.rglob("*.*") if path.name != "recording.csv"] == []
+        # A folder in a file's place: the original is written, the tensor is not.
+        (tmp_path / "tensors" / "a.png.npy").mkdir()
+        with pytest.raises(OSError, match="directory"):
+            recorder.record(encoded(image), image, name="a.png")
+        (tmp_path / "tensors" / "a.png.npy").rmdir()
+        assert list((tmp_path / "inputs").iterdir()) == []
+        recorder.record(encoded(image), image, name="a.png")
+    assert [row["file"] for row in rows(tmp_path)] == ["inputs/a.png"]
+
+
+def test_names_that_are_none_and_names_that_some_file_systems_take_for_one(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    with Recorder(tmp_path) as recorder:
+        for name in ("..", "a/..", "/", "", ".", " ", "a\n.png"):
+            with pytest.raises(LabelError, match="is no file name"):
+                recorder.record(encoded(image), image, name=name)
+        for name in ("A.png", "a.PNG", "x/../a.png"):
+            recorder.record(encoded(image), image, name=name)
+    assert [row["file"] for row in rows(tmp_path)] == ["inputs/A.png", "inputs/a-2.PNG", "inputs/a-3.png"]
+
+
+def test_a_truth_value_is_a_class(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    with Recorder(tmp_path) as recorder:
+        for label in (True, np.bool_(False), np.array([2]), b"red"):
+            recorder.record(encoded(image), image, label)
+    assert [row["label"] for row in rows(tmp_path)] == ["1", "0", "2", "red"]
+
+
 def test_a_training_script_needs_numpy_only() -> None:
     code = (
         "import sys; import calibration.recorder; "

@@ -323,6 +323,44 @@ def test_detection_counts_boxes() -> None:
     page = parsed(detection())
     assert "61 in 32 inputs" in page.text
     assert "overlap by at least half" in page.text
+    counted = replace(detection(), rungs=tuple(replace(rung, units=244) for rung in detection().rungs))
+    assert "61 of 244 boxes (25.0" in parsed(counted).text
+
+
+def test_accuracy_says_of_how_many_labels() -> None:
+    result = replace(healthy(), rungs=tuple(replace(rung, labelled=4) for rung in healthy().rungs))
+    assert "86.7\N{NARROW NO-BREAK SPACE}% of 4 labelled" in parsed(result).all("article", "rung")[0].text
+
+
+def quantized_changed(**changes: Any) -> CheckResult:
+    """Only the recorded quantized model is changed; the device itself is as it should be."""
+    well = healthy()
+    usual: dict[str, Any] = {
+        "verdict": "changed",
+        "spoke": ("flips",),
+        "sentence": "It differs, " * 20 + "so.",
+    }
+    rung = replace(well.rungs[1], **usual | changes)
+    return replace(
+        well, verdict="changed", sentence=rung.sentence, rungs=(well.rungs[0], rung, *well.rungs[2:])
+    )
+
+
+def test_a_changed_quantized_model_says_nothing_of_the_device() -> None:
+    title = parsed(quantized_changed()).one("h1").text
+    assert title == "The quantized model answers differently from its float twin."
+    lossy = quantized_changed(spoke=("accuracy",), points=-2.3, p=0.29)
+    title = parsed(lossy).one("h1").text
+    assert title == "The quantized model is 2.3 points below its float twin: an estimated loss, not proven."
+    assert "an estimated loss, not proven" in parsed(lossy).all("article", "rung")[1].text
+
+
+def test_the_same_input_is_shown_once() -> None:
+    first, second = harmful().pictures[:2]
+    result = replace(harmful(), pictures=(replace(first, device=first.training), second))
+    same, apart = parsed(result).all("div", "shots")
+    assert [caption.text for caption in same.all("figcaption")] == ["The same input"]
+    assert len(same.all("img")) == 1 and len(apart.all("img")) == 3
 
 
 def test_only_what_differs_in_the_environment_is_marked() -> None:

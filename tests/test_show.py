@@ -142,7 +142,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path, capsys: pytest.Cap
     assert "Is a directory" in capsys.readouterr().err
     page = tmp_path / "absent" / "report.html"
     assert main(["show", saved(tmp_path, dump(harmful())), "--html", str(page)]) == 2
-    assert f"{page}: No such file or directory" in capsys.readouterr().err
+    assert f"--html: {page}: cannot be written: there is no folder {page.parent}" in capsys.readouterr().err
 
 
 def test_markup_and_control_characters_of_a_file_do_nothing(

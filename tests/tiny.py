@@ -37,6 +37,12 @@ TWIN_INT8 = model("twin_int8")
 TWIN_UINT8 = model("twin_uint8")
 """The same with uint8 in and out."""
 
+STRANGER_FLOAT = model("stranger_float")
+"""Fits wherever TWIN_FLOAT does and is as good, but was trained apart from it."""
+
+STRANGER_DYNAMIC = model("stranger_dynamic")
+"""The same with real numbers in and out and weights of 8 bits."""
+
 LINEAR = model("linear")
 """float32 (1,1) → float32 (1,1): y = 2x + 1."""
 

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,9 @@ from tools.console import ReaderGoneError, say
 
 LITEWATCH = (sys.executable, "-c", "from tools.cli import entry; entry()")
 """The command as a fresh process of this interpreter, whether or not it is on the PATH."""
+
+INTERNAL_ERROR = 70
+"""Exit status of a defect of ours: EX_SOFTWARE of sysexits.h."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("tools.commands.run:run", "Run the agent on this device."),
@@ -79,6 +83,11 @@ def main(arguments: list[str] | None = None) -> Any:
             click.secho("error: ", fg="red", nl=False, err=True)
             say(problem)
         return error.exit_code
+    except Exception:  # the last resort: a defect of ours is neither a verdict nor wrong usage
+        say(traceback.format_exc())
+        click.secho("internal error: ", fg="red", nl=False, err=True)
+        say("this is a defect of Litewatch; the lines above say where")
+        return INTERNAL_ERROR
 
 
 def entry() -> None:

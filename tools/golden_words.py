@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.bundle import Bundle
-from agent.golden import FOLDER, GoldenSet, Recording
+from agent.golden import FOLDER, GoldenSet, Recording, beyond
 from agent.plain_text import plain_text
 
 ORIGINS = {
@@ -22,6 +22,8 @@ def summary(made: Bundle) -> dict[str, Any]:
         "golden_origin": origin(golden),
         "golden_difference": plain_text(recording.difference) if recording else "",
         "golden_bytes": sum(file.bytes for file in made.manifest.files if file.name.startswith(FOLDER)),
+        "golden_original_bytes": _bytes(made, tensors=False),
+        "golden_tensor_bytes": _bytes(made, tensors=True),
         "golden_float": any(given.float_outputs is not None for given in golden.inputs),
         "tolerance": recording.tolerance if recording else None,
     }
@@ -38,7 +40,7 @@ def rows(made: Bundle) -> list[tuple[str, str]]:
     recording = made.golden.recording
     counts = f"{said['golden_random']} random, {said['golden_margin']} undecided"
     found = [
-        ("golden inputs", f"{counts}; {said['golden_bytes'] / 2**20:.2f} MiB"),
+        ("golden inputs", f"{counts}; {_sizes(said)}"),
         ("golden tensors", ORIGINS[said["golden_origin"]]),
     ]
     if said["golden_difference"]:
@@ -50,6 +52,20 @@ def rows(made: Bundle) -> list[tuple[str, str]]:
     if said["tolerance"] is not None:
         found.append(("right within", f"{said['tolerance']:.6g}"))
     return found
+
+
+def _bytes(made: Bundle, *, tensors: bool) -> int:
+    """Of the recorded tensors, or of the encoded originals."""
+    return sum(
+        file.bytes
+        for file in made.manifest.files
+        if beyond(file.name, 0) and (".tensor." in file.name) == tensors
+    )
+
+
+def _sizes(said: dict[str, Any]) -> str:
+    sizes = {"in all": "golden_bytes", "originals": "golden_original_bytes", "tensors": "golden_tensor_bytes"}
+    return ", ".join(f"{what} {said[key] / 2**20:.2f} MiB" for what, key in sizes.items())
 
 
 def _floats(present: bool, recording: Recording) -> str:

@@ -6,21 +6,23 @@ from typing import Any
 from agent.plain_text import plain_text
 from calibration.check_result import CheckResult, LayerView, Rung
 from calibration.diagnosis_result import DiagnosisResult
+from calibration.page.factor_bars import FACTOR_HEADS, factor_cells
 from calibration.page.layer_plot import standing_out
 from calibration.page.words import (
     ORIGIN_TITLES,
     VERDICTS,
+    accuracy_text,
     cause_title,
     decibels,
     flips_text,
     flips_title,
+    not_proven,
     output_error,
     percent,
     percent_interval,
     points_with_interval,
     probability,
     rung_title,
-    signed,
 )
 from tools.console import say, table
 
@@ -55,19 +57,73 @@ def show_diagnosis(result: DiagnosisResult) -> None:
             _cell(each.name),
             _cell(each.trained),
             _cell(each.deployed),
-            points_with_interval(-each.points, -each.high, -each.low),
-            "–" if each.repaired_points is None else f"{signed(each.repaired_points)} points",
-            f"{'proven' if each.proven else 'not proven'}, {probability(each.p)}",
+            *factor_cells(each, result.measure),
         )
         for each in result.factors
     ]
-    loss = points_with_interval(-result.loss_points, -result.loss_high, -result.loss_low)
+    loss = f", {points_with_interval(-result.loss_points, -result.loss_high, -result.loss_low)}"
+    if result.measure == "agreement":
+        loss = " with the healthy model's answers"
     ends = f"{percent(result.trained)} → {percent(result.deployed)}"
-    title = f"{result.bundle}: {result.measure} {ends}, {loss}, {result.inputs} inputs"
-    table(_cell(title), ("Factor", "Trained", "Deployed", "Cost", "Repaired alone", "Evidence"), rows)
+    title = f"{result.bundle}: {result.measure} {ends}{loss}, {result.inputs} inputs"
+    if rows:
+        table(_cell(title), ("Factor", "Trained", "Deployed", *FACTOR_HEADS[result.measure]), rows)
     say(result.sentence)
     _show_layers(result.layers)
     _show_notes(result.notes)
+
+
+_SCHEME_KEYS = frozenset({"scheme", "bytes", "inputs", "flips", "latency_ms"})
+
+
+def show_schemes(value: Mapping[str, Any]) -> None:
+    """A comparison as ``schemes --json`` gives it: measured schemes, then those that could not be made. What
+    another version wrote is shown as the table it is."""
+    rows = value["rows"]
+    if not all(set(row) >= _SCHEME_KEYS for row in rows):
+        show_mappings(f"{value.get('model', '')}: quantization schemes".lstrip(": "), rows)
+    else:
+        made = [_scheme_row(row, value) for row in rows]
+        missing = [row for row in value.get("missing") or () if isinstance(row, dict)]
+        made += [
+            (_cell(_short(row.get("scheme"))), *"–––", "–", _cell(str(row.get("reason")))) for row in missing
+        ]
+        quality = "MSE" if value.get("measure") == "mse" else "accuracy"
+        title = f"{value.get('model', '')}: quantization schemes (● on the Pareto front)"
+        table(_cell(title), ("scheme", f"{quality} (90 %)", "flips", "size", "ms", ""), made)
+    if value.get("recommended") is not None:
+        say(f"recommended: {_short(value['recommended'])}. {value.get('why') or ''}")
+
+
+def _scheme_row(row: Mapping[str, Any], value: Mapping[str, Any]) -> tuple[str, ...]:
+    name = _cell(_short(row["scheme"]))
+    if row["scheme"] == value.get("recommended"):
+        name = f"[bold green]{name}[/]"
+    latency = _number(row["latency_ms"], "{:.3g}")
+    if row.get("device_latency_ms") is not None:
+        latency += f" (device {_number(row['device_latency_ms'], '{:.3g}')})"
+    size = row["bytes"] / 1024 if isinstance(row["bytes"], (int, float)) else None
+    return (
+        f"{'●' if row.get('on_front') is True else ' '} {name}",
+        _scheme_quality(row, "{:.4g}" if value.get("measure") == "mse" else "{:.1%}"),
+        _cell(f"{_short(row['flips'])} of {_short(row['inputs'])}"),
+        _number(size, "{:,.1f} kB"),
+        latency,
+        _cell(str(row.get("note") or "")),
+    )
+
+
+def _scheme_quality(row: Mapping[str, Any], form: str) -> str:
+    if row.get("quality") is None:
+        return "–" if row.get("labelled") else "no labels"
+    shown = _number(row["quality"], form)
+    if row.get("low") is None or row.get("high") is None:
+        return shown
+    return f"{shown} ({_number(row['low'], form)} … {_number(row['high'], form)})"
+
+
+def _number(value: Any, form: str) -> str:
+    return form.format(value) if isinstance(value, (int, float)) else _cell(_short(value))
 
 
 def show_mappings(title: str, found: Sequence[Mapping[str, Any]]) -> None:
@@ -83,20 +139,21 @@ def _check_title(result: CheckResult) -> str:
 
 
 def _rung_row(rung: Rung, task: str) -> tuple[str, ...]:
-    accuracy = "–" if rung.accuracy is None else percent(rung.accuracy)
+    accuracy = accuracy_text(rung)
     if rung.low is not None and rung.high is not None:
         accuracy += f" ({percent_interval(rung.low, rung.high)})"
     points = "–"
     if rung.points is not None:
         points = points_with_interval(rung.points, rung.points_low, rung.points_high)
         points += "" if rung.p is None else f", {probability(rung.p)}"
+        points += ", not proven" if not_proven(rung) else ""
     colour = _COLOURS[rung.verdict]
     return (
         _cell(rung_title(rung.name)),
         f"[{colour}]{VERDICTS[rung.verdict]}[/{colour}]",
         accuracy,
         points,
-        "–" if rung.compared is None else flips_text(rung.flips, rung.inputs, task),
+        "–" if rung.compared is None else flips_text(rung, task),
         "–" if rung.error is None else ", ".join(output_error(rung.error)),
     )
 

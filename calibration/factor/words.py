@@ -16,21 +16,35 @@ def headline(
     measure: Measure,
     inputs: int,
     ends: tuple[float, float],
+    task: str,
 ) -> str:
     """The whole in one or two sentences. ``ends``: the measure as trained and as deployed, 0 to 1."""
     if not costs:
-        return "Nothing differs: what is deployed prepares inputs as training did."
+        return "The two specs prepare inputs the same, and nothing else differs: nothing to share out."
     trained, deployed = ends
     lost = 100 * (trained - deployed)
+    if measure == "agreement":
+        return _changed(costs, lost, inputs, task)
     what = (
         f"{lost:.1f} points of accuracy are lost" if lost >= 0 else f"{-lost:.1f} points of accuracy are won"
     )
-    if measure == "agreement":
-        what = f"{lost:.1f} % of the answers are not those of the healthy model"
-        said = f"{what} ({inputs} inputs without labels)."
-    else:
-        said = f"{what} ({trained:.1%} as trained, {deployed:.1%} as deployed, {inputs} labelled inputs)."
+    said = f"{what} ({trained:.1%} as trained, {deployed:.1%} as deployed, {inputs} labelled inputs)."
     return f"{said} {_advice(costs, first)}"
+
+
+def _changed(costs: Sequence[FactorCost], changed: float, inputs: int, task: str) -> str:
+    """Without labels: a changed answer may as well be a better one."""
+    if changed <= 0:
+        return f"No answer changes ({inputs} inputs without labels)."
+    names = ", ".join(f"{cost.name} {cost.points:.1f} %" for cost in costs)
+    shared = f" ({names})" if len(costs) > 1 else f" ({costs[0].name})"
+    todo = (
+        "Whether they are better or worse cannot be said: true boxes are not read."
+        if task == "detection"
+        else "Label some inputs to know whether they are better or worse, and by how much."
+    )
+    where = f"on {inputs} inputs without labels{shared}"
+    return f"What differs changes {changed:.1f} % of the answers {where}. {todo}"
 
 
 def _advice(costs: Sequence[FactorCost], first: FactorCost | None) -> str:
@@ -57,12 +71,12 @@ def _repair(cost: FactorCost) -> str:
     return f"Repair {cost.name} first{differs}"
 
 
-def remarks(agreement: bool, inputs: int, refused: int, plan: Design) -> Iterator[str]:
+def remarks(measure: Measure, inputs: int, refused: int, plan: Design) -> Iterator[str]:
     """What limits the result, one sentence each."""
-    if agreement:
+    if measure == "agreement":
         yield (
-            "There are no labels: points count answers that differ from the healthy model's, an upper "
-            "bound of the accuracy that is lost."
+            "There are no labels: points are the share of answers that change, an upper bound of what "
+            "accuracy can have fallen. No factor can be proven harmful by them."
         )
     if inputs < FEW:
         yield f"Only {inputs} inputs: the intervals are wide; pack a larger golden set or give --images."

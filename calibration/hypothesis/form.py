@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.contracts import Array, TensorSpec
 from agent.preprocess.values import Cast
 from calibration.hypothesis.hypothesis import Difference, Floats
+
+_LARGEST = 1e30
+"""No preprocessing makes more, and the squares of less can be summed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +64,17 @@ def problem(found: Array, picture: Picture) -> Difference | None:
     shape = unbatched(found).shape
     if not _readable(shape, picture):
         return _shape_problem(shape, picture)
-    bad = int(found.size - np.count_nonzero(np.isfinite(found)))
+    bad = int(found.size - np.count_nonzero(measurable(found)))
     if bad:
-        text = f"{bad:,} of {found.size:,} values are not finite (NaN or infinite)"
+        text = f"{bad:,} of {found.size:,} values are not finite (NaN, infinite or beyond 1e30)"
         return Difference(step="normalize", kind="not finite", text=text)
     return None
+
+
+def measurable(found: Array) -> NDArray[np.bool_]:
+    """Which values are finite and small enough to be squared."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(found.astype(np.float64)) <= _LARGEST, np.bool_)
 
 
 def readings(found: Sequence[Array], tensor: TensorSpec, picture: Picture) -> tuple[Reading, ...]:
@@ -106,8 +116,14 @@ def _layouts(shape: tuple[int, ...], picture: Picture) -> list[Reading]:
         ),
         apply=_interleaved(picture, picture.layout != "nchw"),
     )
+    planes = Reading(
+        difference=Difference(
+            step="cast", kind="layout", text=f"values that lie in memory as {own} were read as {other}"
+        ),
+        apply=_read_as_other(picture),
+    )
     if len(shape) < 3 or shape == picture.axes:
-        return [straight, mixed] if c > 1 else [straight]
+        return [straight, mixed, planes] if c > 1 else [straight]
     if sorted(shape) == sorted(picture.axes) and shape in {(h, w, c), (c, h, w)}:
         axes = Difference(step="cast", kind="layout", text=f"the axes are {other}, the model's are {own}")
         return [Reading(difference=axes, apply=mixed.apply)]
@@ -130,6 +146,15 @@ def _interleaved(picture: Picture, planar: bool) -> Callable[[Array], Floats]:
     if planar:
         return lambda a: np.ascontiguousarray(_floats(a).reshape(c, h, w).transpose(1, 2, 0))
     return lambda a: _floats(a).reshape(h, w, c)
+
+
+def _read_as_other(picture: Picture) -> Callable[[Array], Floats]:
+    """Undo a reshape to the other layout that was followed by bringing the axes back in order."""
+    h, w, c = picture.shape
+    if picture.layout == "nchw":
+        undone = _interleaved(picture, planar=True)
+        return lambda a: undone(_floats(a).reshape(c, h, w).transpose(1, 2, 0))
+    return lambda a: np.ascontiguousarray(_floats(a).reshape(h, w, c).transpose(2, 0, 1)).reshape(h, w, c)
 
 
 def _signs(found: Sequence[Array], tensor: TensorSpec) -> list[Reading]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from agent.contracts import TensorSpec
+from agent.contracts import Array, TensorSpec
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.values import Cast, Normalize
 from agent.quantize import ROUNDINGS, quantize
@@ -119,11 +119,18 @@ def casts(cast: Cast, tensor: TensorSpec) -> Iterator[tuple[str, Callable[[Float
         yield "stored without the tensor's zero point", _quantized(unshifted, cast.rounding)
     elif tensor.quantized:
         yield "stored by the tensor's scale", _quantized(tensor, cast.rounding)
+    if tensor.dtype == "uint8":
+        text = "read as signed bytes, of which the negative ones were cut off at 0"
+        yield text, lambda real: _signed_cut_off(cast.numbers(real, tensor))
     size = info.max - info.min + 1
     yield (
         "cut off without saturating",
         lambda real: (np.trunc(real.astype(np.float64)) - info.min) % size + info.min,
     )
+
+
+def _signed_cut_off(codes: Array) -> Floats:
+    return np.where(codes > 127, 0, codes).astype(np.float64)
 
 
 def _quantized(tensor: TensorSpec, rounding: str) -> Callable[[Floats], Floats]:

@@ -9,6 +9,7 @@ from agent.preprocess.compiled import run_steps
 from agent.preprocess.spec import PreprocessSpec
 from agent.quantize import dequantize
 from calibration.hypothesis.cases import Sample, Within
+from calibration.hypothesis.form import measurable
 from calibration.hypothesis.hypothesis import Difference, Floats
 
 _RELATIVE = 1e-5
@@ -27,10 +28,15 @@ def vector_difference(
         return Difference(step="select", kind="length", text=text), "no", len(sizes) / len(samples)
     found = np.stack([_real(s.found, tensor) for s in samples])
     wanted = np.stack([_real(e, tensor) for e in expected])
-    bad = ~np.isfinite(found).all(1)
+    bad = ~measurable(found).all(1)
     if bad.any():
-        text = "elements are missing or infinite (NaN) that the spec fills"
-        return Difference(step="impute", kind="not finite", text=text), "no", float(bad.mean())
+        fills = " that the spec fills" if _step("impute", spec) == "impute" else ""
+        text = f"elements are missing, infinite or beyond 1e30 (NaN){fills}"
+        return (
+            Difference(step=_step("impute", spec), kind="not finite", text=text),
+            "no",
+            float(bad.mean()),
+        )
     apart = np.abs(found - wanted)
     if not apart.any():
         return None
@@ -40,10 +46,15 @@ def vector_difference(
     if not differing.any():
         kind = "rounding"
         return Difference(step="cast", kind=kind, text="values differ by rounding alone"), "tolerance", 1.0
-    return _named(found, wanted, allowed), "no", float(differing.mean())
+    return _named(found, wanted, allowed, spec), "no", float(differing.mean())
 
 
-def _named(found: Floats, wanted: Floats, allowed: Floats) -> Difference:
+def _step(name: str, spec: PreprocessSpec) -> str:
+    """``name`` where the spec has such a step, else the one that every spec of vectors has."""
+    return name if any(name == step.NAME for step in spec.steps) else "select"
+
+
+def _named(found: Floats, wanted: Floats, allowed: Floats, spec: PreprocessSpec) -> Difference:
     order = _order(found, wanted, allowed)
     if order is not None:
         text = f"the elements come in another order ({', '.join(map(str, order))} instead of 0, 1, 2, …)"
@@ -51,11 +62,15 @@ def _named(found: Floats, wanted: Floats, allowed: Floats) -> Difference:
     moved = np.flatnonzero((np.abs(found - wanted) > allowed).any(0))
     shown = ", ".join(map(str, moved[:8])) + (", …" if len(moved) > 8 else "")
     if len(found) >= 3 and all(_straight(wanted[:, i], found[:, i], allowed[i]) for i in moved):
+        if _step("standardize", spec) != "standardize":
+            text = f"elements {shown} are scaled or shifted: the values reach the model in another unit"
+            return Difference(step="select", kind="unit", text=text)
         text = f"elements {shown} are scaled or shifted otherwise (mean, std or unit)"
         return Difference(step="standardize", kind="scale", text=text)
     clipped = all(_clipped(wanted[:, i], found[:, i], allowed[i]) for i in moved)
     if clipped:
-        return Difference(step="clip", kind="clip", text=f"elements {shown} are limited otherwise")
+        text = f"elements {shown} are limited otherwise"
+        return Difference(step=_step("clip", spec), kind="clip", text=text)
     at = int(moved[0])
     row = int(np.argmax(np.abs(found[:, at] - wanted[:, at])))
     text = (

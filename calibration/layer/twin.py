@@ -1,6 +1,7 @@
 """The layer view of a bundle's model beside its float twin, on inputs its own spec prepares."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent import bundle as bundles
@@ -10,9 +11,7 @@ from agent.preprocess.compiled import compile_spec
 from agent.runtime.choice import Runtime
 from calibration import layers
 from calibration.check_result import LayerView
-
-INPUTS = 16
-"""As many are looked at; more change no number that matters."""
+from calibration.layer.live import INPUTS, live_findings
 
 
 def twin_layers(
@@ -23,20 +22,33 @@ def twin_layers(
     production: Runner,
     runtime: Runtime,
     threads: int,
+    live: Sequence[Payload] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerView:
-    """``production`` runs the model in use. Raises InputError where the two files are no twins, FrameError
-    where an input cannot be prepared."""
+    """The view over the first ``INPUTS`` of ``payloads``; with ``live`` ones a finding where those leave the
+    calibrated ranges further. ``production`` runs the model in use. ``progress`` is told how many are done,
+    of how many.
+
+    Raises InputError where the two files are no twins, FrameError where an input cannot be prepared.
+    """
     flatbuffer, _ = bundles.split(bundles.read_file(float_model), name=float_model.name)
-    seen, tensor = payloads[:INPUTS], production.input
+    tensor = production.input
     compiled = compile_spec(bundle.spec, tensor)
-    return layers.view(
-        bundle.flatbuffer,
-        flatbuffer,
-        [compiled(payload).tensor for payload in seen],
-        runtime=runtime,
-        real=layers.real_inputs(bundle.spec, tensor, seen),
-        production=production,
-        threads=threads,
-        progress=progress,
-    )
+    golden, live = payloads[:INPUTS], live[:INPUTS]
+
+    def viewed(seen: Sequence[Payload], before: int) -> LayerView:
+        return layers.view(
+            bundle.flatbuffer,
+            flatbuffer,
+            [compiled(payload).tensor for payload in seen],
+            runtime=runtime,
+            real=layers.real_inputs(bundle.spec, tensor, seen),
+            production=production,
+            threads=threads,
+            progress=lambda done, _: progress(before + done, len(golden) + len(live)) if progress else None,
+        )
+
+    view = viewed(golden, 0)
+    if not live:
+        return view
+    return replace(view, findings=view.findings + live_findings(view, viewed(live, len(golden))))

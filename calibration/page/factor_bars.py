@@ -1,6 +1,8 @@
 """What each differing factor costs, as bars with intervals and as a table."""
 
-from calibration.diagnosis_result import DiagnosisResult, FactorCost
+from typing import Final
+
+from calibration.diagnosis_result import DiagnosisResult, FactorCost, Measure
 from calibration.page.frame import section
 from calibration.page.markup import Markup, element, join
 from calibration.page.waterfall import at, axis, scale
@@ -8,37 +10,62 @@ from calibration.page.words import points_with_interval, probability, signed
 
 _ROW, _BAND, _BAR, _AXIS = 58.0, 36.0, 18.0, 34.0
 _STEPS = (0.5, 1, 2, 5, 10, 20, 50)
+FACTOR_HEADS: Final[dict[Measure, tuple[str, ...]]] = {
+    "accuracy": ("Cost", "Repaired alone", "Evidence"),
+    "agreement": ("Answers changed", "Fewer, repaired alone", "Evidence"),
+}
+"""Of the columns that ``factor_cells`` fills."""
+_TITLES: Final[dict[Measure, str]] = {
+    "accuracy": "What each factor costs",
+    "agreement": "What each factor changes",
+}
+
+
+def factor_cells(factor: FactorCost, measure: Measure) -> tuple[str, ...]:
+    """A factor's numbers in words. Without labels they are answers that change, good or bad."""
+    repaired = factor.repaired_points
+    if measure == "agreement":
+        changed = f"{factor.points:.1f} % ({factor.low:.1f} to {factor.high:.1f})"
+        return changed, "not run" if repaired is None else f"{repaired:.1f} %", "no labels"
+    cost = points_with_interval(-factor.points, -factor.high, -factor.low)
+    proven = "proven" if factor.proven else "not proven"
+    evidence = proven if factor.p is None else f"{proven}, {probability(factor.p)}"
+    return cost, "not run" if repaired is None else f"{signed(repaired)} points", evidence
 
 
 def factor_bars(result: DiagnosisResult) -> Markup:
     """The section of a diagnosis that shows its factors, costliest first."""
+    title, agreement = _TITLES[result.measure], result.measure == "agreement"
     if not result.factors:
-        return section(
-            "What each factor costs", element("p", "Nothing differs.", class_="card"), name="factors"
-        )
+        return section(title, element("p", "Nothing differs.", class_="card"), name="factors")
     how = (
         "every mix of factors was run" if result.exact else f"estimated from {result.mixes} mixes of factors"
     )
-    caption = join(
-        [
-            f"Points lost, with {result.interval}. Hatched: proven to cost; outlined: may be chance. ",
-            f"Costs are Shapley values ({how}): they add up to the total loss exactly.",
-        ]
-    )
+    bars = "Points lost, with {}. Hatched: proven to cost; outlined: may be chance. "
+    if agreement:
+        bars = "Per cent of the answers that change, with {}. "
+    sums = f"These are Shapley values ({how}): they add up to the total exactly."
+    caption = join([bars.format(result.interval), sums])
     figure = element("figure", _drawn(result), element("figcaption", caption), class_="card")
     lead = "Each factor’s fair share of the loss. A factor that cannot be told from zero is no reason to act."
-    return section("What each factor costs", figure, _table(result), lead=lead, name="factors")
+    if agreement:
+        lead = "Each factor’s fair share of the answers that change. Without labels: for better or worse."
+    return section(title, figure, _table(result), lead=lead, name="factors")
 
 
 def _drawn(result: DiagnosisResult) -> Markup:
     low, high, step = _domain(result.factors)
     height = _ROW * len(result.factors)
     zero = at(scale(low, high, 0))
-    rows = [_row(factor, i * _ROW, low, high) for i, factor in enumerate(result.factors)]
-    said = "; ".join(f"{each.name}: {signed(-each.points)} points" for each in result.factors)
+    labels = [_amount(factor, result.measure) for factor in result.factors]
+    rows = [
+        _row(factor, label, i * _ROW, low, high)
+        for i, (factor, label) in enumerate(zip(result.factors, labels, strict=True))
+    ]
+    said = "; ".join(f"{each.name}: {label}" for each, label in zip(result.factors, labels, strict=True))
     return element(
         "svg",
-        element("title", "Points lost by each factor"),
+        element("title", _TITLES[result.measure]),
         element("desc", said),
         axis(low, high, step, 4, height, ""),
         element("line", x1=zero, x2=zero, y1=4, y2=height, class_="axis-zero"),
@@ -58,7 +85,11 @@ def _domain(factors: tuple[FactorCost, ...]) -> tuple[float, float, float]:
     return low, max(high, low + step), step
 
 
-def _row(factor: FactorCost, top: float, low: float, high: float) -> Markup:
+def _amount(factor: FactorCost, measure: Measure) -> str:
+    return f"{factor.points:.1f} %" if measure == "agreement" else f"{signed(-factor.points)} points"
+
+
+def _row(factor: FactorCost, label: str, top: float, low: float, high: float) -> Markup:
     zero, end, middle = scale(low, high, 0), scale(low, high, factor.points), top + _BAND
     kind = ("loss" if factor.points > 0 else "gain") + ("" if factor.proven else " unproven")
     bar = element(
@@ -78,25 +109,20 @@ def _row(factor: FactorCost, top: float, low: float, high: float) -> Markup:
     ]
     title = element("text", factor.name, x="1%", y=top + 18, class_="row-title")
     tone = "harmful" if factor.proven else "soft"
-    value = element(
-        "text", f"{signed(-factor.points)} points", x="99%", y=top + 18, text_anchor="end", class_=tone
-    )
+    value = element("text", label, x="99%", y=top + 18, text_anchor="end", class_=tone)
     return element("g", title, value, bar, *whisker)
 
 
 def _table(result: DiagnosisResult) -> Markup:
-    head = ("Factor", "Trained", "Deployed", "Cost", "Repaired alone", "Evidence")
+    head = ("Factor", "Trained", "Deployed", *FACTOR_HEADS[result.measure])
     rows = (
         element(
             "tr",
             element("th", each.name, scope="row"),
-            element("td", each.trained),
-            element("td", each.deployed),
-            element("td", points_with_interval(-each.points, -each.high, -each.low)),
-            element(
-                "td", "not run" if each.repaired_points is None else f"{signed(each.repaired_points)} points"
+            *(
+                element("td", cell)
+                for cell in (each.trained, each.deployed, *factor_cells(each, result.measure))
             ),
-            element("td", f"{'proven' if each.proven else 'not proven'}, {probability(each.p)}"),
         )
         for each in result.factors
     )

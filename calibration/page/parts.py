@@ -21,18 +21,21 @@ def pictures(shown: Sequence[Picture], task: str) -> Markup:
         return Markup("")
     lead = (
         "What the model was fed in training, what it is fed here, and the difference between the two: black "
-        f"where they agree, brightest from {AMPLIFIED_TO} of 256 grey levels apart."
+        f"where they agree, brightest from {AMPLIFIED_TO} of 256 grey levels apart. One picture alone: the "
+        "same input, answered otherwise."
     )
     gallery = element("div", *(_picture(each) for each in shown), class_="gallery")
     return section("Inputs whose answer changed", gallery, lead=lead, name="pictures")
 
 
 def _picture(shown: Picture) -> Markup:
-    sides = (
+    sides: tuple[tuple[str, str, str, str | None], ...] = (
         (shown.training, "Training side", f"{shown.name} as in training", shown.was),
         (shown.device, "This device", f"{shown.name} as on this device", shown.now),
         (shown.difference, "Difference", f"Where the two differ in {shown.name}", None),
     )
+    if shown.training == shown.device and _kind(shown.training):
+        sides = ((shown.training, "The same input", f"{shown.name} as the model sees it", None),)
     truth = None if shown.label is None else join(["; truth: ", shown.label])
     return element(
         "article",

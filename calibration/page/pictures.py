@@ -63,8 +63,13 @@ def picture(
     one or three channels last or first; others are averaged, a vector becomes a strip. With ``spec``
     the range, layout and colour order are taken from it and ``tensor``; without it they are guessed
     from ``training`` and ``tensor``. Values outside the range are clipped, NaN is magenta. A device
-    tensor of another shape is scaled to the training side's before the two are compared.
+    tensor of another shape is scaled to the training side's before the two are compared. Where either
+    is empty there is nothing to show: all three are "".
     """
+    if not training.size or not device.size:
+        return Picture(
+            name=name, rung=rung, was=was, now=now, label=label, training="", device="", difference=""
+        )
     look = _look(training, tensor, spec)
     ours, theirs = look.levels(training), look.levels(device)
     return Picture(

@@ -187,17 +187,17 @@ def _whisker(low: float, high: float, middle: float) -> Markup:
 def _changes(result: CheckResult) -> Markup:
     """Bars of answers changed against the rung above, on a scale from none to the largest share."""
     rungs = [rung for rung in result.rungs if rung.compared is not None]
-    per_input = [100 * rung.flips / rung.inputs if rung.inputs else 0.0 for rung in rungs]
+    totals = [rung.units or rung.inputs for rung in rungs]
+    shares = [100 * rung.flips / total if total else 0.0 for rung, total in zip(rungs, totals, strict=True)]
     high = float(
-        next(top for top in (10, 20, 50, 100, 10 * math.ceil(max(per_input) / 10)) if top >= max(per_input))
+        next(top for top in (10, 20, 50, 100, 10 * math.ceil(max(shares) / 10)) if top >= max(shares))
     )
     height = _ROW * len(rungs)
-    rows = [axis(0, high, high / 5, 4, height, " %" if result.task != "detection" else "")]
-    for row, (rung, share) in enumerate(zip(rungs, per_input, strict=True)):
+    unit = " %" if result.task != "detection" or all(rung.units is not None for rung in rungs) else ""
+    rows = [axis(0, high, high / 5, 4, height, unit)]
+    for row, (rung, share) in enumerate(zip(rungs, shares, strict=True)):
         rows.append(_change_row(rung, share, high, row * _ROW, result.task))
-    said = "; ".join(
-        f"{rung_title(rung.name)}: {flips_text(rung.flips, rung.inputs, result.task)}" for rung in rungs
-    )
+    said = "; ".join(f"{rung_title(rung.name)}: {flips_text(rung, result.task)}" for rung in rungs)
     return element(
         "svg",
         element("title", f"{flips_title(result.task)}, rung by rung"),
@@ -223,6 +223,6 @@ def _change_row(rung: Rung, share: float, high: float, top: float, task: str) ->
         class_="bar loss" if harmful else "bar changes",
         fill="url(#loss)" if harmful else None,
     )
-    value = element("tspan", flips_text(rung.flips, rung.inputs, task), class_=_tone(rung))
+    value = element("tspan", flips_text(rung, task), class_=_tone(rung))
     title = element("text", rung_short(rung.name), x=at(_LEFT), y=top + 18, class_="row-title")
     return element("g", title, bar, _right(value, top=top))

@@ -4,6 +4,7 @@ import math
 import re
 
 from calibration.check_result import CheckResult, OutputError, Rung
+from calibration.paired import ALPHA
 
 _NARROW, _MINUS = "\N{NARROW NO-BREAK SPACE}", "\N{MINUS SIGN}"
 _UNMEASURABLE = 1e30
@@ -13,6 +14,11 @@ _PLAIN_TITLES = {
     "changed": "This device answers differently from what was recorded.",
     "harmful": "This device answers worse than what was recorded.",
 }
+_QUANTIZED_TITLES = {
+    "changed": "The quantized model answers differently from its float twin.",
+    "harmful": "The quantized model answers worse than its float twin.",
+}
+"""When the recorded models are all that differs: then nothing is said of the device."""
 
 _RUNGS = {
     "float": "Float model",
@@ -90,11 +96,30 @@ def flips_title(task: str) -> str:
     return _FLIPS.get(task, "Answers changed")
 
 
-def flips_text(flips: int, inputs: int, task: str) -> str:
-    """``7 of 128 (5.5 %)``; boxes are more than one an input, so they are no share of the inputs."""
-    if task == "detection":
-        return f"{flips} in {inputs} inputs"
-    return f"{flips} of {inputs}" + (f" ({percent(flips / inputs)})" if inputs else "")
+def flips_text(rung: Rung, task: str) -> str:
+    """``7 of 128 (5.5 %)``, ``5 of 61 boxes (8.2 %)``; boxes are more than one an input, so that without
+    their number they are no share."""
+    if task != "detection":
+        return share_text(rung.flips, rung.inputs)
+    if rung.units is None:
+        return f"{rung.flips} in {rung.inputs} inputs"
+    return share_text(rung.flips, rung.units, " boxes")
+
+
+def share_text(count: int, total: int, what: str = "") -> str:
+    return f"{count} of {total}{what}" + (f" ({percent(count / total)})" if total else "")
+
+
+def accuracy_text(rung: Rung) -> str:
+    """``75.0 % of 4 labelled``; a dash without labels."""
+    if rung.accuracy is None:
+        return "–"
+    return percent(rung.accuracy) + (f" of {rung.labelled} labelled" if rung.labelled else "")
+
+
+def not_proven(rung: Rung) -> bool:
+    """Whether the points are a loss that the exact test does not show."""
+    return rung.points is not None and rung.points < 0 and rung.p is not None and rung.p > ALPHA
 
 
 def percent(share: float) -> str:
@@ -165,18 +190,37 @@ def _short_title(result: CheckResult) -> str:
     """
     blamed = blamed_rung(result)
     if blamed is None or result.cause is None:
-        return _PLAIN_TITLES[result.verdict]
+        return _plain_title(result, blamed)
     kind, _, step = result.cause.partition(":")
     who = rung_title(blamed.name) if kind == "preprocess" else cause_title(result.cause)
     plural = kind == "kernels"
     first = f": look at its step {step} first" if kind == "preprocess" and step else ""
     if result.verdict == "harmful" and blamed.points is not None and blamed.points < 0:
-        return f"{who} {'cost' if plural else 'costs'} {points_text(-blamed.points).lstrip('+')}{first}."
+        how = "an estimated " if not_proven(blamed) else ""
+        return f"{who} {'cost' if plural else 'costs'} {how}{points_text(-blamed.points).lstrip('+')}{first}."
     return f"{who} {'change' if plural else 'changes'} what the model answers{first}."
 
 
+def _plain_title(result: CheckResult, decided: Rung | None) -> str:
+    """Where no cause is named: what differs from what, by the rung that decided."""
+    if decided is None or result.verdict == "ok" or decided.name != "quantized":
+        return _PLAIN_TITLES[result.verdict]
+    if decided.points is not None and decided.points < 0 and "accuracy" in decided.spoke:
+        how = "an estimated loss, not proven" if not_proven(decided) else "a loss"
+        lost = points_text(-decided.points).lstrip("+")
+        return f"The quantized model is {lost} below its float twin: {how}."
+    return _QUANTIZED_TITLES[result.verdict]
+
+
 def blamed_rung(result: CheckResult) -> Rung | None:
-    """The rung whose cause is the result's; of several the worst."""
+    """The rung that decided: the one whose sentence is the result's, else the one whose cause is the
+    result's, of several the worst; None when all is ok or nothing says which."""
+    if result.verdict == "ok":
+        return None
+    spoken = [rung for rung in result.rungs if rung.verdict == result.verdict and rung.cause == result.cause]
+    said = [rung for rung in spoken if rung.sentence and rung.sentence == result.sentence]
+    if said:
+        return said[0]
     named = [rung for rung in result.rungs if result.cause is not None and rung.cause == result.cause]
     return max(named, key=lambda rung: tuple(VERDICTS).index(rung.verdict), default=None)
 

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from agent.contracts import Array, TensorSpec
+from agent.contracts import TensorSpec
 from agent.errors import FrameError
 from agent.preprocess.compiled import run_steps
-from agent.preprocess.spec import PreprocessSpec, is_image
+from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import FLOAT_TOLERANCE, trace
 from calibration.divergence import Sample, recognise
 from calibration.labelled import Input
@@ -80,18 +80,8 @@ def compare(
             differing.append(Sample(payload=payload, found=found, expected=None))
     if not differing:
         return Parity(compared=compared, exact=exact, within=within)
-    if not is_image(spec):
-        sentence = _element(differing[0], run_steps(spec, tensor, differing[0].payload).tensor)
-        return Parity(compared=compared, exact=exact, within=within, sentence=sentence)
     seen = recognise(differing, spec, tensor)
     if seen.within != "no":
         # Single values beyond a step's tolerance, as other decoders make at sharp edges.
         within = compared - exact
     return Parity(compared=compared, exact=exact, within=within, step=seen.step, sentence=seen.sentence)
-
-
-def _element(sample: Sample, made: Array) -> str:
-    """Where a vector differs most."""
-    found, wanted = sample.found.reshape(-1), made.reshape(-1)
-    at = int(np.argmax(np.abs(found.astype(np.float64) - wanted)))
-    return f"element {at} is {found[at]:.6g} in training, the spec makes {wanted[at]:.6g}"

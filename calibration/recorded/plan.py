@@ -18,16 +18,17 @@ from calibration.task import Task
 class GoldenRequest:
     """What the user asked for. Without ``inputs`` a few of the held-out inputs are recorded.
 
-    ``count`` random inputs and ``margin`` undecided ones, their tensors at most ``max_bytes``
-    together. ``tensors``: a folder of training's own tensors; ``accept_difference``: record it where
-    they are not what the spec makes. ``float_model``: the float twin. ``tolerance``: the error of a
-    regression that still counts as right, None for a default.
+    ``count`` random inputs and ``margin`` undecided ones, their tensors at most ``max_bytes`` together,
+    their originals ``max_originals_bytes``. ``tensors``: a folder of training's own tensors;
+    ``accept_difference``: record it where they are not what the spec makes. ``float_model``: the float
+    twin. ``tolerance``: the error of a regression that still counts as right, None for a default.
     """
 
     inputs: Path | None = None
     count: int = golden.COUNT_RANDOM
     margin: int = golden.COUNT_MARGIN
     max_bytes: int = golden.MAX_BYTES
+    max_originals_bytes: int = golden.MAX_ORIGINALS_BYTES
     tensors: Path | None = None
     accept_difference: bool = False
     float_model: Path | None = None
@@ -87,7 +88,7 @@ def prepare(
         count=request.count if asked else golden.COUNT,
         margin=request.margin if asked else 0,
         max_bytes=request.max_bytes,
-        max_originals_bytes=golden.MAX_ORIGINALS_BYTES if asked else golden.MAX_BYTES,
+        max_originals_bytes=request.max_originals_bytes,
         accept_difference=request.accept_difference,
         tolerance=request.tolerance,
         tensors=tensors,

@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from agent import npy
 from agent.contracts import Array, TensorSpec
 from agent.errors import BundleError
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.values import Cast
+from calibration import input_names
 
 INDEX = "recording.csv"
 """A recorder's table of contents: ``file,label,tensor,outputs``; paths relative to it."""
@@ -86,10 +88,13 @@ def _recorded(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[Path, ...]
     files, outputs = {}, {}
     try:
         with (folder / INDEX).open(encoding="utf-8", newline="") as table:
-            for row in csv.DictReader(table):
-                files[row["file"]] = folder / row["tensor"]
-                listed = (row.get("outputs") or "").split(_SEPARATOR)
-                outputs[row["file"]] = tuple(folder / file for file in listed if file)
+            rows = list(csv.DictReader(table))
+        called = input_names.names([row["file"].strip() for row in rows], folder.absolute())
+        for row in rows:
+            name = called[row["file"].strip()]
+            files[name] = folder / row["tensor"]
+            listed = (row.get("outputs") or "").split(_SEPARATOR)
+            outputs[name] = tuple(folder / file for file in listed if file)
     except (OSError, KeyError, TypeError, csv.Error, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / INDEX}: is no recorder's table: {error}") from None
     return files, outputs
@@ -110,16 +115,15 @@ def _named(folder: Path, names: Iterable[str]) -> dict[str, Path]:
 
 def _load(path: Path) -> Array:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BundleError(f"{path}: is no .npy array: {error}") from None
-    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "uifb":
-        raise BundleError(f"{path}: is no .npy array of numbers")
-    return np.asarray(loaded)
+        return npy.load(path)
+    except npy.NpyError as error:
+        raise BundleError(f"{path}: is no .npy array of numbers: {error}") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _shape_problem(found: Array, tensor: TensorSpec) -> str:
-    shown = "x".join(map(str, found.shape))
+    shown = "x".join(map(str, found.shape)) or "a single number"
     wanted = "x".join(map(str, tensor.shape))
     bare = found.shape[1:] if found.ndim == len(tensor.shape) and found.shape[0] == 1 else found.shape
     if sorted(bare) == sorted(tensor.shape[1:]):

@@ -40,10 +40,12 @@ class Climb:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ran:
-    """Answers, and the median time of running the model once (None: nothing could be run)."""
+    """Answers, the places of tensors that could not be fed, and the median time of running the model
+    once (None: nothing could be run)."""
 
     answers: Answers
     latency_ms: float | None
+    unfed: tuple[int, ...] = ()
 
 
 def run(climb: Climb, runner: Runner, tensors: Sequence[Array | None], label: str) -> Ran:
@@ -51,9 +53,11 @@ def run(climb: Climb, runner: Runner, tensors: Sequence[Array | None], label: st
     fails."""
     raw: list[tuple[Array, ...] | None] = []
     times_ms: list[float] = []
+    unfed: list[int] = []
     for tensor in climb.progress(tensors, len(tensors), label):
         fed = None if tensor is None else feedable(tensor, runner.input)
         if fed is None:
+            unfed.append(len(raw))
             raw.append(None)
             continue
         begin_ns = time.perf_counter_ns()
@@ -62,6 +66,7 @@ def run(climb: Climb, runner: Runner, tensors: Sequence[Array | None], label: st
     return Ran(
         answers=read_answers(raw, runner.outputs, climb.bundle.decoder),
         latency_ms=round(statistics.median(times_ms), 3) if times_ms else None,
+        unfed=tuple(unfed),
     )
 
 
@@ -69,7 +74,8 @@ def feedable(found: Array, tensor: TensorSpec) -> Array | None:
     """``found`` as the bytes that would reach the input tensor, or None where nothing fits.
 
     As a program in C would do it: numbers in another shape are taken in their order, integers of the
-    same width by their bits; floats of another width, and integers for a float input, are converted.
+    same width by their bits; floats of another width, and integers for a float input, are converted. Floats
+    for an integer input, integers of another width and another count of numbers fit nowhere.
     """
     if found.size != math.prod(tensor.shape):
         return None
@@ -80,5 +86,16 @@ def feedable(found: Array, tensor: TensorSpec) -> Array | None:
     if flat.dtype.kind in "iu" and wanted.kind in "iu" and flat.dtype.itemsize == wanted.itemsize:
         return flat.view(wanted)
     if wanted.kind == "f" and flat.dtype.kind in "fiub":
-        return flat.astype(wanted)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite: the model's answer shows it
+            return flat.astype(wanted)
     return None
+
+
+def unfed_in_words(found: Array | None, tensor: TensorSpec) -> str:
+    """Why ``found`` cannot be fed: ``float32 for a uint8 input``."""
+    if found is None:
+        return "the original cannot be read"
+    if found.size != math.prod(tensor.shape):
+        shown = "x".join(map(str, found.shape)) or "a single number"
+        return f"{shown} for an input of {'x'.join(map(str, tensor.shape))}"
+    return f"{found.dtype} for {'an' if tensor.dtype.startswith('i') else 'a'} {tensor.dtype} input"

@@ -46,7 +46,7 @@ def _pictures(climb: Climb, shown: Shown, most: int) -> list[Picture]:
         device = shown.tensors[i]
         if len(made) >= most:
             break
-        if device is None:
+        if device is None or not device.size:
             continue
         label = climb.inputs.truth.labels[i]
         made.append(

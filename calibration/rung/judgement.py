@@ -17,17 +17,15 @@ computes here is not the recorded model, and the cause is the hardware.
 **ok** is equal or within those tolerances.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.monitor.accuracy import wilson
 from calibration.check_result import Evidence, Rung, Verdict
-from calibration.paired import holm, mcnemar, paired_points
+from calibration.paired import ALPHA, ENOUGH_LABELS, holm, mcnemar, paired_points
 from calibration.rung.measured import DELEGATE, KERNELS, QUANTIZED, Measured, Paired
 from calibration.rung.sentences import rung_sentence
 
-ALPHA = 0.01
-"""Of the exact test over the whole ladder."""
 NOTICED_P = 0.01
 """Of "no more flips than one level of input noise makes"."""
 UNLIKE_P = 0.05
@@ -44,10 +42,10 @@ WIDE = 0.15
 WIDE_QUANTIZED, QUANTIZED_MANY, QUANTIZED_SOME = 0.5, 0.25, 0.2
 """The same for a quantized model against its float twin: harmful, named, and named where the labels also
 say so. Quantization-aware training alone flips a sixth of the answers of a good model."""
-ENOUGH_LABELS = 8
-"""Labelled inputs from which an estimated loss is worth a look."""
 NOTABLE_POINTS, UNQUIET_POINTS = 3.0, 1.0
 """Estimated losses that count beside many flips, and that are mentioned at all."""
+NET_LOSSES = 3
+"""Losses beyond the gains from which a loss is estimated: one input more or less is no estimate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +57,21 @@ class _Opinion:
 
 def judge(measured: Sequence[Measured]) -> tuple[Rung, ...]:
     """The ladder's rungs with verdicts, causes and sentences, in the order given."""
-    tested = [m for m in measured if m.against is not None and m.against.labelled]
-    adjusted = holm([mcnemar(m.against.lost, m.against.gained) for m in tested if m.against is not None])
-    p_of = {m.name: p for m, p in zip(tested, adjusted, strict=True)}
+    p_of = _corrected({m.name: m.against for m in measured if m.against is not None and m.against.labelled})
     return tuple(_rung(m, p_of.get(m.name)) for m in measured)
+
+
+def _corrected(labelled: Mapping[str, Paired]) -> dict[str, float]:
+    """p of each rung, Holm-corrected over those on which any outcome differs.
+
+    The test is conditional on how many outcomes differ, whichever way. Where none does it can say nothing
+    (p is 1 whatever is true), and to leave it out depends on that number alone, not on how it falls: the
+    smallest case of R. E. Tarone, "A modified Bonferroni method for discrete data", Biometrics 46 (1990).
+    No rung is left out for its p.
+    """
+    telling = {name: a for name, a in labelled.items() if a.lost + a.gained}
+    adjusted = holm([mcnemar(a.lost, a.gained) for a in telling.values()])
+    return dict.fromkeys(labelled, 1.0) | dict(zip(telling, adjusted, strict=True))
 
 
 def _rung(m: Measured, p: float | None) -> Rung:
@@ -77,6 +86,7 @@ def _rung(m: Measured, p: float | None) -> Rung:
         low=low,
         high=high,
         families=m.families,
+        labelled=m.labelled,
         latency_ms=m.latency_ms,
     )
     if m.against is None:
@@ -90,6 +100,7 @@ def _rung(m: Measured, p: float | None) -> Rung:
         cause=opinion.cause,
         spoke=opinion.spoke,
         flips=m.against.flips,
+        units=m.against.units,
         points=points[0] if known else None,
         points_low=points[1] if known else None,
         points_high=points[2] if known else None,
@@ -120,11 +131,12 @@ def _quantization(m: Measured, against: Paired, proven: bool) -> _Opinion:
     enough = against.labelled >= ENOUGH_LABELS
     estimate = paired_points(against.lost, against.gained, against.labelled)[0]
     many = against.share_low >= QUANTIZED_MANY and (not enough or estimate <= 0)
-    costly = against.share_low >= QUANTIZED_SOME and enough and estimate <= -NOTABLE_POINTS
+    lossy = enough and against.lost - against.gained >= NET_LOSSES
+    costly = against.share_low >= QUANTIZED_SOME and lossy and estimate <= -NOTABLE_POINTS
     if many or costly:
         spoke: tuple[Evidence, ...] = ("flips", "accuracy") if costly else ("flips",)
         return _Opinion(verdict="changed", cause="quantization", spoke=spoke)
-    if enough and estimate <= -UNQUIET_POINTS:
+    if lossy and estimate <= -UNQUIET_POINTS:
         return _Opinion(verdict="changed", spoke=("accuracy",))
     wide = against.share_low >= WIDE and (m.wobbles is None or m.wobbles > ROUNDING)
     far = wide or m.excess_p <= UNLIKE_P
@@ -132,11 +144,14 @@ def _quantization(m: Measured, against: Paired, proven: bool) -> _Opinion:
 
 
 def _preparation(m: Measured, against: Paired, proven: bool) -> _Opinion:
-    """Input tensors beyond tolerance are a fact: changed at least, and the step is named."""
+    """Input tensors beyond tolerance are a fact: changed at least, and the step is named. But where they
+    are the spec's, and training was known to differ from it when packing, only a proven loss counts."""
     assert m.tensors is not None
     cause = f"preprocess:{m.tensors.step or 'decode'}"
     if proven:
         return _Opinion(verdict="harmful", cause=cause, spoke=("accuracy", "tensors"))
+    if m.tensors.accepted:
+        return _Opinion(verdict="ok")
     if m.tensors.within == "no":
         if against.share_low >= WIDE and _points_agree(against):
             return _Opinion(verdict="harmful", cause=cause, spoke=("flips", "tensors"))
@@ -209,4 +224,4 @@ def overall(rungs: Sequence[Rung]) -> tuple[Verdict, str | None, Rung | None]:
 
 def _severity(rung: Rung) -> tuple[float, float]:
     """Sorts the worst first: by points lost, then by the share of flips."""
-    return (rung.points or 0.0, -rung.flips / max(rung.inputs, 1))
+    return (rung.points or 0.0, -rung.flips / max(rung.units or rung.inputs, 1))

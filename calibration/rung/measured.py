@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.contracts import Detections
 from agent.monitor.accuracy import wilson
 from calibration.check_result import KernelFamily, OutputError
 from calibration.outcomes import (
@@ -37,7 +38,7 @@ class Inputs:
 class Paired:
     """Two rungs over the random stratum. ``units`` could have flipped and ``flips`` did; of ``labelled``
     inputs ``right`` are right here, ``lost`` were right above and are wrong here, ``gained`` the other
-    way round. ``distance`` is the mean of ``outcomes.distances``."""
+    way round. ``distance`` is the mean of ``outcomes.distances``; ``unit`` says what flips."""
 
     inputs: int
     units: int
@@ -50,6 +51,7 @@ class Paired:
     margin_flips: int
     distance: float
     error: OutputError | None
+    unit: str = "answers"
 
     @property
     def share(self) -> float:
@@ -65,11 +67,16 @@ class Paired:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorFinding:
     """This rung's input tensors against the training-side ones. ``step`` is the first that differs,
-    None when none does; ``sentence`` says how."""
+    None when none does; ``sentence`` says how. ``who`` differs from the bundle's spec: what prepared them
+    here, or training's own pipeline while these tensors are the spec's; ``accepted``: that training does
+    was known and accepted when packing. ``advice``: what to do first, "" for the usual of ``step``."""
 
     within: Literal["exact", "tolerance", "no"]
     step: str | None
     sentence: str
+    who: Literal["here", "training"] = "here"
+    accepted: bool = False
+    advice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +88,8 @@ class Measured:
     more inputs than that noise". ``exact_wobbles``: the same distance of the recorded outputs from the
     nearest family of kernels here (usually the reference kernels, which recorded them) over
     ``reference_inputs``, and ``exact_runtime`` whether one must be equal to the last bit. ``tensors``
-    stands on rungs that prepare inputs.
+    stands on rungs that prepare inputs. ``unanswered`` inputs of both strata were not run at all, because of
+    ``unfed``: then there is nothing to measure answers by, and ``wobbles`` is None, ``labelled`` 0.
     """
 
     name: str
@@ -98,6 +106,8 @@ class Measured:
     tensors: TensorFinding | None = None
     families: tuple[KernelFamily, ...] = ()
     latency_ms: float | None = None
+    unanswered: int = 0
+    unfed: str = ""
     what: str = ""
     """What runs here, for the sentence: "XNNPACK kernels", "delegate edgetpu"."""
 
@@ -130,6 +140,7 @@ def compare(above: Answers, here: Answers, inputs: Inputs) -> Paired:
         margin_flips=sum(flips(x, y, truth.tolerance) > 0 for x, y in margin),
         distance=float(apart.mean()) if apart.size else 0.0,
         error=output_error(a, b),
+        unit="boxes" if any(isinstance(x, Detections) for pair in pairs for x in pair) else "answers",
     )
 
 

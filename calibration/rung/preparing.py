@@ -1,7 +1,9 @@
 """The preparing rungs: the golden originals decoded and prepared here, or by a pipeline of others."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from agent.contracts import Array, Runner, TensorSpec
 from agent.errors import FrameError
@@ -10,7 +12,7 @@ from agent.preprocess.compiled import compile_spec
 from agent.preprocess.spec import PreprocessSpec
 from calibration.outcomes import Answers
 from calibration.rung import tensors as tensor_parity
-from calibration.rung.climbing import Climb, run
+from calibration.rung.climbing import Climb, Ran, run, unfed_in_words
 from calibration.rung.kernels import Computed
 from calibration.rung.measured import PREPROCESS, YOURS, Measured, TensorFinding, compare, scored
 
@@ -58,7 +60,7 @@ def measure_own(climb: Climb, above: Above) -> tuple[Measured, Answers, tuple[Ar
         [climb.training[i] for i in made],
         spec=climb.bundle.spec,
         tensor=climb.tensor,
-        recognise=tensor_parity.recognise_by(climb.bundle.spec, climb.tensor),
+        recognise=tensor_parity.recognise_by(climb.bundle.spec, climb.tensor, _accepted(climb)),
     )
     if len(made) < len(found):
         said = f"{len(found) - len(made)} of {len(found)} originals cannot be read here; {finding.sentence}"
@@ -77,9 +79,14 @@ def measure_foreign(
         [climb.golden[i] for i in made],
         [tensor for tensor in found if tensor is not None],
         [climb.training[i] for i in made],
-        recognise=tensor_parity.recognise_by(climb.bundle.spec, climb.tensor),
+        recognise=tensor_parity.recognise_by(climb.bundle.spec, climb.tensor, _accepted(climb)),
     )
     return _measured(YOURS, climb, above, found, finding, what=foreign.name)
+
+
+def _accepted(climb: Climb) -> str:
+    recording = climb.bundle.golden.recording
+    return recording.difference if recording else ""
 
 
 def _measured(
@@ -90,25 +97,38 @@ def _measured(
     finding: TensorFinding,
     what: str = "",
 ) -> tuple[Measured, Answers, tuple[Array | None, ...]]:
-    # Equal tensors give equal answers: nothing need be run again.
-    if finding.within == "exact" and all(tensor is not None for tensor in found):
-        answers, latency_ms = above.answers, None
+    # Equal tensors give equal answers: nothing need be run again. Equal numbers of another type do not.
+    alike = all(tensor is not None and tensor.dtype == np.dtype(climb.tensor.dtype) for tensor in found)
+    if finding.within == "exact" and alike:
+        ran = Ran(answers=above.answers, latency_ms=None)
     else:
         ran = run(climb, above.runner, found, name)
-        answers, latency_ms = ran.answers, ran.latency_ms
-    labelled, right = scored(answers, climb.inputs)
-    yardstick = above.kernels.yardstick
+    unfed = ""
+    if ran.unfed:
+        unfed = unfed_in_words(found[ran.unfed[0]], climb.tensor)
+        finding = _cannot_be_fed(finding)
+    labelled, right = scored(ran.answers, climb.inputs)
+    yardstick, against = above.kernels.yardstick, compare(above.answers, ran.answers, climb.inputs)
     measured = Measured(
         name=name,
         compared=above.name,
         inputs=len(climb.inputs.random),
-        labelled=labelled,
-        right=right,
-        against=compare(above.answers, answers, climb.inputs),
-        wobbles=yardstick.wobbles(above.answers, answers),
-        excess_p=yardstick.excess_p(above.answers, answers),
+        labelled=0 if ran.unfed else labelled,
+        right=0 if ran.unfed else right,
+        against=replace(against, labelled=0, right=0, lost=0, gained=0, error=None) if ran.unfed else against,
+        wobbles=None if ran.unfed else yardstick.wobbles(above.answers, ran.answers),
+        excess_p=1.0 if ran.unfed else yardstick.excess_p(above.answers, ran.answers),
         tensors=finding,
-        latency_ms=latency_ms,
+        latency_ms=ran.latency_ms,
+        unanswered=len(ran.unfed),
+        unfed=unfed,
         what=what,
     )
-    return measured, answers, found
+    return measured, ran.answers, found
+
+
+def _cannot_be_fed(finding: TensorFinding) -> TensorFinding:
+    """Numbers may agree and yet be no input of this model."""
+    if finding.within == "no" and finding.who == "here":
+        return finding
+    return TensorFinding(within="no", step="cast", sentence="the numbers agree, their type does not")

@@ -2,11 +2,13 @@
 
 Tensors of the bundle's own spec are compared twice: with the recorded traces, which name the first
 step of which this machine's OpenCV or decoder makes other numbers, and with the training-side tensors.
+Where the first agree and the second do not, it is training that differs from the spec, not this device.
 Tensors of a foreign pipeline have no traces; ``divergence.recognise`` finds the step by what happened
 to them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from agent.contracts import Array, TensorSpec
 from agent.golden import GoldenInput
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import compare, trace
+from calibration.rung.advice import TRAINING, preparing
 from calibration.rung.measured import TensorFinding
 
 STRAYS = 1e-3
@@ -67,13 +70,18 @@ def own_tensors(
     compared = compare(recorded, [trace(spec, tensor, golden[i].payload) for i in chosen])
     said = f"{len(differ)} of {len(found)} input tensors differ; {compared.detail}"
     if compared.verdict == "differs":
-        return TensorFinding(within="no", step=compared.step, sentence=said)
+        steps = [step.NAME for step in spec.steps]
+        advice = preparing(compared.step or "", "", steps)
+        return TensorFinding(within="no", step=compared.step, sentence=said, advice=advice)
     tolerances = [golden[i].traces[-1].tolerance if golden[i].traces else 0.0 for i in differ]
     if all(near(found[i], training[i], allowed) for i, allowed in zip(differ, tolerances, strict=True)):
         return TensorFinding(within="tolerance", step=compared.step, sentence=said + ", within tolerance")
-    # This machine repeats what the spec made when packing: it is the training side that differs.
     few = differ[:RECOGNISED]
-    return recognise([golden[i] for i in few], [found[i] for i in few], [training[i] for i in few])
+    seen = recognise([golden[i] for i in few], [found[i] for i in few], [training[i] for i in few])
+    if seen.within != "no" or len(chosen) == 0:
+        return seen
+    # This machine repeats what the spec made when packing: it is the training side that differs.
+    return seen if seen.who == "training" else replace(seen, who="training", advice=TRAINING)
 
 
 def foreign_tensors(
@@ -91,8 +99,9 @@ def foreign_tensors(
     return recognise([golden[i] for i in few], [found[i] for i in few], [training[i] for i in few])
 
 
-def recognise_by(spec: PreprocessSpec, tensor: TensorSpec) -> Recognise:
-    """``divergence.recognise`` for a bundle's spec."""
+def recognise_by(spec: PreprocessSpec, tensor: TensorSpec, accepted: str = "") -> Recognise:
+    """``divergence.recognise`` for a bundle's spec; ``accepted``: the difference between training and
+    the spec that was accepted when packing."""
 
     def recognise(
         golden: Sequence[GoldenInput], found: Sequence[Array], training: Sequence[Array]
@@ -105,6 +114,17 @@ def recognise_by(spec: PreprocessSpec, tensor: TensorSpec) -> Recognise:
             for g, f, t in zip(golden, found, training, strict=True)
         ]
         seen = divergence.recognise(samples, spec, tensor)
-        return TensorFinding(within=seen.within, step=seen.step, sentence=seen.sentence)
+        by_training = seen.who == "training"
+        known = f" (accepted when packing: {accepted.rstrip('.')})" if by_training and accepted else ""
+        return TensorFinding(
+            within=seen.within,
+            step=seen.step,
+            sentence=seen.sentence.rstrip(".") + known,
+            who=seen.who,
+            accepted=by_training and bool(accepted),
+            advice=TRAINING
+            if by_training
+            else preparing(seen.step or "", seen.kind, [step.NAME for step in spec.steps]),
+        )
 
     return recognise

@@ -44,7 +44,7 @@ KINDS: dict[str, Scheme] = {
         ),
         Scheme(
             name="mixed",
-            words="as int8, but the layers that lose most stay in float",
+            words="as int8-io, but the layers that lose most stay in float",
             maker="mixed",
             needs=("representative",),
         ),

@@ -1,17 +1,19 @@
-"""Which schemes are worth a look, and which one to take. Pure."""
+"""Which schemes are worth a look. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from calibration.schemes.latency import compared, faster, latency, no_slower, on_device
 from calibration.schemes.scheme import Measure, Measured
 
 
 def mark_front(rows: Sequence[Measured], measure: Measure) -> tuple[Measured, ...]:
     """``rows`` with ``on_front``: the Pareto front over size, latency and quality. A row is off it when
-    another is at least as good in all three and better in one; without labels, flips stand for quality.
-    What quantizes nothing is float32 again and never on it (but for the first row, float32 itself)."""
-    rivals = [row for i, row in enumerate(rows) if row.quantized or i == 0]
-    costs = {row.scheme.name: _costs(row, measure) for row in rivals}
+    another is at least as good in all three and better in one; latencies that are ``ALIKE`` are equal,
+    and without labels flips stand for quality. What quantizes nothing is float32 again and never on it
+    (but for the first row, float32 itself)."""
+    device = on_device(rows)
+    costs = {row.scheme.name: _costs(row, measure, device) for row in compared(rows)}
     return tuple(
         replace(
             row,
@@ -22,14 +24,18 @@ def mark_front(rows: Sequence[Measured], measure: Measure) -> tuple[Measured, ..
     )
 
 
-def _costs(row: Measured, measure: Measure) -> tuple[float, float, float]:
+_Costs = tuple[float, float, float]
+
+
+def _costs(row: Measured, measure: Measure, device: bool) -> _Costs:
+    """Bytes, badness, milliseconds."""
     if row.quality is None:
         badness = float(row.flips)
     else:
         badness = -row.quality if measure == "accuracy" else row.quality
-    latency = row.device_latency_ms if row.device_latency_ms is not None else row.latency_ms
-    return float(row.bytes), latency, badness
+    return float(row.bytes), badness, latency(row, device)
 
 
-def _dominates(other: tuple[float, ...], own: tuple[float, ...]) -> bool:
-    return all(a <= b for a, b in zip(other, own, strict=True)) and other != own
+def _dominates(other: _Costs, own: _Costs) -> bool:
+    as_good = other[0] <= own[0] and other[1] <= own[1] and no_slower(other[2], own[2])
+    return as_good and (other[:2] != own[:2] or faster(other[2], own[2]))

@@ -1,9 +1,7 @@
 """What the comparison is made from: images or vectors, as the model takes them."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +11,10 @@ from agent.errors import FrameError, LabelError
 from agent.plain_text import plain_text
 from agent.preprocess.compiled import compile_spec
 from agent.preprocess.spec import PreprocessSpec, is_image
-from calibration.labelled import Input, Inputs, Label, ReadLabel, find_images, find_vectors
+from calibration.labelled import Inputs, Label, ReadLabel, find_images, find_vectors
 
-Progress: TypeAlias = Callable[[Iterable[Input], int, str], Iterable[Input]]
 _SHOWN = 5
+_SEED = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,13 +33,28 @@ def find(where: Path, spec: PreprocessSpec, read_label: ReadLabel | None) -> Inp
     return find_images(where, read_label) if is_image(spec) else find_vectors(where, read_label)
 
 
-def load(inputs: Inputs, spec: PreprocessSpec, tensor: TensorSpec) -> Loaded:
-    """Read every input once and see that ``spec`` can prepare it. Raises LabelError when none can be."""
+def drawn(inputs: Inputs, *, labelled: bool) -> Inputs:
+    """``inputs`` in a random order (seeded), so that any first few of them are a draw from all: files come
+    sorted by class. ``labelled``: only those with a label. Raises LabelError when none is left."""
+    usable = [one for one in inputs if one.label is not None or not labelled]
+    if not usable:
+        raise LabelError(f"{inputs.where}: no input has a label to train on")
+    order = np.random.default_rng(_SEED).permutation(len(usable))
+    return replace(inputs, inputs=tuple(usable[i] for i in order))
+
+
+def load(inputs: Inputs, spec: PreprocessSpec, tensor: TensorSpec, most: int | None = None) -> Loaded:
+    """Read inputs, the first ``most`` that are usable or all, and see that ``spec`` can prepare each.
+
+    Raises LabelError when none can be.
+    """
     prepare = compile_spec(spec, tensor)
     payloads: list[Payload] = []
     labels: list[Label | None] = []
     skipped: list[str] = []
     for given in inputs:
+        if len(payloads) == most:
+            break
         try:
             payload = given.payload()
             prepare(payload)

@@ -16,7 +16,7 @@ from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
 from calibration import layers
-from calibration.check_result import LayerError
+from calibration.layers import LayerDrop
 from calibration.schemes.quiet import silent
 from calibration.schemes.scheme import Made, NotMade, Scheme
 
@@ -52,35 +52,30 @@ def make(
         plain = bytes(made.quantize(statistics).quantized_model)
         if plain == float32:
             return NotMade(scheme=scheme, reason="the quantizer quantized nothing")
-        view = layers.view(plain, float32, _as_its_input(plain, representative, runtime), runtime=runtime)
-        kept = worst_layers(view.layers, worst)
+        drops = layers.drops(plain, float32, _as_its_input(plain, representative, runtime), runtime=runtime)
+        kept = worst_layers(drops, worst)
         for name in kept:
             made.update_quantization_recipe(
-                regex=re.escape(name.removesuffix("…")),  # long names are cut for people to read
+                regex=scope(name),
                 operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
                 algorithm_key=AlgorithmName.NO_QUANTIZE,
             )
         flatbuffer = bytes(made.quantize(statistics).quantized_model)
     shown = ", ".join(name.split(";")[0] for name in kept[:_SHOWN]) + (", …" if len(kept) > _SHOWN else "")
-    return Made(scheme=scheme, flatbuffer=flatbuffer, note=f"{len(kept)} layers in float: {shown}")
+    layer = "layer" if len(kept) == 1 else "layers"
+    return Made(scheme=scheme, flatbuffer=flatbuffer, note=f"{len(kept)} {layer} in float: {shown}")
 
 
-def worst_layers(view: Sequence[LayerError], count: int) -> list[str]:
-    """Names of the weighted layers behind which the signal-to-noise ratio falls most, worst first; at
-    most half of them, or nothing would be quantized."""
-    drops: list[tuple[float, str]] = []
-    before = _CLEAN_DB
-    for layer in sorted(view, key=lambda layer: layer.depth):
-        here = _CLEAN_DB if layer.snr_db is None else layer.snr_db
-        if layer.op in WEIGHTED:
-            drops.append((before - here, layer.name))
-        before = here
-    drops.sort(key=lambda drop: -drop[0])
-    return [name for _, name in drops[: min(count, max(1, len(drops) // 2))]]
+def worst_layers(drops: Sequence[LayerDrop], count: int) -> list[str]:
+    """Names in the float model of the weighted layers behind which the signal-to-noise ratio falls most
+    against what they are fed, worst first; at most half of them, or nothing would be quantized."""
+    weighted = sorted((drop for drop in drops if drop.op in WEIGHTED), key=lambda drop: -drop.drop_db)
+    return [drop.float_name for drop in weighted[: min(count, max(1, len(weighted) // 2))]]
 
 
-_CLEAN_DB = 60.0
-"""What stands for no noise at all: about that of 8-bit numbers that use their range fully."""
+def scope(name: str) -> str:
+    """What the quantizer searches for: operators by the names of their outputs, each ended by ";"."""
+    return f"^{re.escape(name)};?$"
 
 
 def _as_its_input(

@@ -1,7 +1,7 @@
 """The process in which ``qat`` trains: Keras 2, chosen by its environment before TensorFlow is imported."""
 
-import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,36 +9,34 @@ from typing import Any
 
 import numpy as np
 
+from calibration.schemes.keras2 import CannotRebuildError, build, check_same, set_weights
+
 SEEN = 128
 """Training inputs that tell where ranges begin."""
 DECAY = 0.999
 """Of the tool's moving averages."""
-_NEVER = ("initializer", "regularizer", "constraint")
-"""Ends of options that say how weights begin or are held; ours are trained."""
 
 
-def main(folder: Path) -> None:
+def main(folder: Path) -> int:
+    """Reads what ``qat`` wrote into ``folder``, writes ``qat.tflite`` and ``said.txt`` there."""
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
 
-    described = json.loads((folder / "model.json").read_text())
     settings = json.loads((folder / "settings.json").read_text())
-    with np.load(folder / "weights.npz") as file:
-        weights = [file[name] for name in file.files]
-    model = build(described, tf.keras)
-    model.set_weights(weights)
-    trained = tfmot.quantization.keras.quantize_model(model)
+    try:
+        model = rebuilt(folder, tf.keras)
+        trained, left = annotated(model, tf.keras, tfmot.quantization.keras)
+    except CannotRebuildError as error:
+        (folder / "said.txt").write_text(str(error))
+        return 1
     with np.load(folder / "training.npz") as data:
         inputs, labels = data["inputs"], data["labels"]
     begin_ranges(trained, inputs[:SEEN])
-    classes = model.output_shape[-1] > 1
-    trained.compile(
-        tf.keras.optimizers.Adam(settings["learning_rate"]),
-        "sparse_categorical_crossentropy" if classes else "mse",
-    )
+    classes = settings["loss"] in ("scores", "logits")
+    trained.compile(tf.keras.optimizers.Adam(settings["learning_rate"]), _loss(settings["loss"], tf.keras))
     trained.fit(
         inputs,
-        labels.astype(np.int64) if classes else labels,
+        labels.astype(np.int64) if classes else labels[:, None],
         epochs=settings["epochs"],
         batch_size=32,
         verbose=0,
@@ -47,7 +45,53 @@ def main(folder: Path) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     representative = np.load(folder / "representative.npy")
     converter.representative_dataset = lambda: _one_by_one(representative)
-    (folder / "qat.tflite").write_bytes(converter.convert())
+    try:
+        (folder / "qat.tflite").write_bytes(converter.convert())
+    except Exception as error:  # ConverterError is no public class
+        words = " ".join(str(error).split())[:200]
+        (folder / "said.txt").write_text(f"it was trained, but the converter refuses the result: {words}")
+        return 1
+    if left:
+        (folder / "said.txt").write_text(f", not trained for: {', '.join(left)}")
+    return 0
+
+
+def rebuilt(folder: Path, keras: Any) -> Any:
+    """The trained model of ``folder`` in this process's Keras. Raises CannotRebuildError."""
+    described = json.loads((folder / "model.json").read_text())
+    model = build(described, keras)
+    with np.load(folder / "weights.npz") as file:
+        set_weights(model, described, dict(file))
+    with np.load(folder / "sample.npz") as file:
+        check_same(model, keras, dict(file))
+    return model
+
+
+def annotated(model: Any, keras: Any, tool: Any) -> tuple[Any, list[str]]:
+    """``model`` with fake quantization, and the names of the layers that the tool has no rule for: they
+    stay as they are. Raises CannotRebuildError."""
+    left: list[str] = []
+    while True:
+        try:
+            marked = keras.models.clone_model(
+                model,
+                clone_function=lambda layer: (
+                    layer if layer.name in left else tool.quantize_annotate_layer(layer)
+                ),
+            )
+            return tool.quantize_apply(marked), left
+        except (RuntimeError, ValueError) as error:
+            unknown = re.match(r"Layer (\S+?):<class .* is not supported", str(error))
+            if unknown is None or unknown[1] in left:
+                words = " ".join(str(error).split())[:200]
+                raise CannotRebuildError(f"the training tool has no rule for it: {words}") from None
+            left.append(unknown[1])
+
+
+def _loss(name: str, keras: Any) -> Any:
+    if name in ("scores", "logits"):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=name == "logits")
+    return "binary_crossentropy" if name == "binary" else "mse"
 
 
 def begin_ranges(trained: Any, inputs: Any) -> None:
@@ -75,40 +119,9 @@ def begin_ranges(trained: Any, inputs: Any) -> None:
         variable.assign(old)
 
 
-def build(described: list[dict[str, Any]], keras: Any) -> Any:
-    """The model of ``qat.describe`` in this process's Keras, with fresh weights."""
-    made: dict[str, Any] = {}
-    first = None
-    last = None
-    for layer in described:
-        if layer["class"] == "InputLayer":
-            first = last = keras.Input(tuple(layer["config"]["batch_shape"][1:]), name=layer["name"])
-        else:
-            inputs = [made[name] for name in layer["from"]]
-            last = _layer(layer, keras)(inputs[0] if len(inputs) == 1 else inputs)
-        made[layer["name"]] = last
-    return keras.Model(first, last)
-
-
-def _layer(layer: dict[str, Any], keras: Any) -> Any:
-    kind = getattr(keras.layers, layer["class"])
-    known = {
-        name
-        for cls in kind.__mro__
-        if cls is not object
-        for name in inspect.signature(cls.__init__).parameters
-    }
-    options = {
-        name: value
-        for name, value in layer["config"].items()
-        if name in known and name != "dtype" and not name.endswith(_NEVER)
-    }
-    return kind(**options)
-
-
 def _one_by_one(inputs: Any) -> Iterator[list[Any]]:
     return ([inputs[i : i + 1]] for i in range(len(inputs)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,102 +1,75 @@
 """Which scheme to take, and why. Pure."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from calibration.outcomes import Truth, labelled, right
-from calibration.paired import paired_points
+from calibration.outcomes import Truth
+from calibration.schemes.latency import compared, faster, latency, no_slower, on_device
+from calibration.schemes.loss import Loss, loss, margin
 from calibration.schemes.scheme import Measured
-from calibration.schemes.trial import Z_90, Trial, squared_errors
+from calibration.schemes.trial import Trial
 
-FLIPS_ALLOWED = 0.02
-"""Without labels: the share of answers that may differ from float32's."""
-ALIKE = 0.1
-"""Times closer than this are no reason to choose: they vary as much from run to run."""
+SAME_SIZE = 0.05
+"""Files closer in size than this are equally large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    scheme: str | None
+    scheme: str
     why: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Loss:
-    """Against float32. ``worse``: proven; ``words``: how much, with its interval."""
-
-    worse: bool
-    words: str
-
-
 def recommend(rows: Sequence[Measured], trials: Sequence[Trial], truth: Truth) -> Recommendation:
-    """The fastest scheme that is not proven worse than float32 (``rows[0]``), on the device where its
-    latency is known, else here; of those about as fast (``ALIKE``) the smallest.
+    """Of the schemes whose loss against float32 (``rows[0]``) is estimated within the margin (see
+    ``loss``), the fastest; of those about as fast (``ALIKE``) the smallest; of those about as small
+    (``SAME_SIZE``) float32 itself, then one scale per channel before one per tensor, then the fewest
+    bytes. Losses within the margin are equal, proven or not.
 
-    Proven: the 90 % interval of the paired difference lies wholly on the worse side. Without labels, a
-    scheme of which more than ``FLIPS_ALLOWED`` of the answers differ counts as worse.
+    Latencies are the device's where every row has one, else those measured here.
     """
-    losses = [_loss(row, trial, trials[0], truth) for row, trial in zip(rows, trials, strict=True)]
-    pairs = zip(rows, losses, strict=True)
-    good = [(row, loss) for row, loss in pairs if not loss.worse and (row.quantized or row is rows[0])]
-    known = all(row.device_latency_ms is not None for row, _ in good)
-    fastest = min(_latency(row, known) for row, _ in good)
-    as_fast = [pair for pair in good if _latency(pair[0], known) <= fastest * (1 + ALIKE)]
-    row, loss = min(as_fast, key=lambda pair: pair[0].bytes)
-    if row is rows[0]:
-        worse = ", ".join(
-            f"{other.scheme.name} {lost.words}"
-            for other, lost in zip(rows, losses, strict=True)
-            if lost.worse
+    device = on_device(rows)
+    of = {trial.scheme.name: trial for trial in trials}
+    losses = {row.scheme.name: loss(row, of[row.scheme.name], trials[0], truth) for row in compared(rows)}
+    good = [row for row in compared(rows) if row is rows[0] or losses[row.scheme.name].bearable]
+    fastest = min(latency(row, device) for row in good)
+    as_fast = [row for row in good if no_slower(latency(row, device), fastest)]
+    smallest = min(row.bytes for row in as_fast)
+    alike = [row for row in as_fast if row.bytes <= smallest * (1 + SAME_SIZE)]
+    chosen = min(alike, key=lambda row: (row is not rows[0], "per-tensor" in row.scheme.name, row.bytes))
+    if chosen is rows[0]:
+        why = _why_float(rows, good, losses, truth)
+    else:
+        why = (
+            f"Against float32 {_size(rows[0], chosen)}, {_speed(rows[0], chosen, device)} "
+            f"{'on the device' if device else 'here'}, {losses[chosen.scheme.name].words}."
         )
-        return Recommendation(
-            scheme=row.scheme.name,
-            why="No scheme is at once as good and faster" + (f" ({worse})." if worse else "."),
-        )
-    smaller = rows[0].bytes / row.bytes
-    faster = _latency(rows[0], known) / _latency(row, known)
-    where = "on the device" if known else "here"
-    return Recommendation(
-        scheme=row.scheme.name,
-        why=f"{smaller:.1f} times smaller and {faster:.1f} times faster {where} than float32, {loss.words}.",
+    return Recommendation(scheme=chosen.scheme.name, why=why)
+
+
+def _why_float(
+    rows: Sequence[Measured], good: Sequence[Measured], losses: dict[str, Loss], truth: Truth
+) -> str:
+    if len(good) > 1:
+        return f"No scheme within {margin(truth, rows[0])} is faster, or as fast and smaller."
+    others = [row for row in compared(rows) if row is not rows[0]]
+    if not others:
+        return "Nothing else was made that quantizes anything."
+    nearest = min(others, key=lambda row: (losses[row.scheme.name].share, row.bytes))
+    return (
+        f"No scheme is within {margin(truth, rows[0])}; the nearest is {nearest.scheme.name}: "
+        f"{losses[nearest.scheme.name].words}."
     )
 
 
-def _latency(row: Measured, on_device: bool) -> float:
-    known = row.device_latency_ms if on_device else None
-    return row.latency_ms if known is None else known
+def _size(before: Measured, after: Measured) -> str:
+    ratio = before.bytes / after.bytes
+    if max(ratio, 1 / ratio) <= 1 + SAME_SIZE:
+        return "about as large"
+    return f"{ratio:.1f} times smaller" if ratio > 1 else f"{1 / ratio:.1f} times larger"
 
 
-def _loss(row: Measured, trial: Trial, baseline: Trial, truth: Truth) -> _Loss:
-    if truth.tolerance is not None and row.labelled > 1:
-        return _squared_loss(trial, baseline, truth)
-    if truth.tolerance is None and row.labelled:
-        return _accuracy_loss(trial, baseline, truth)
-    return _Loss(
-        worse=row.flips > FLIPS_ALLOWED * row.inputs,
-        words=f"{row.flips} of {row.inputs} answers differ from float32's (there are no labels)",
-    )
-
-
-def _accuracy_loss(trial: Trial, baseline: Trial, truth: Truth) -> _Loss:
-    known = labelled(baseline.answers, truth)
-    before, after = right(baseline.answers, truth)[known], right(trial.answers, truth)[known]
-    lost, gained, n = int((before & ~after).sum()), int((~before & after).sum()), len(before)
-    points, low, high = paired_points(lost, gained, n)
-    worse = high < 0
-    proven = "" if worse else " (not told apart)"
-    return _Loss(worse=worse, words=f"{points:+.1f} points ({low:+.1f} … {high:+.1f}) on {n} inputs{proven}")
-
-
-def _squared_loss(trial: Trial, baseline: Trial, truth: Truth) -> _Loss:
-    difference = squared_errors(trial.answers, truth) - squared_errors(baseline.answers, truth)
-    mean, n = float(difference.mean()), difference.size
-    half = Z_90 * float(np.std(difference, ddof=1)) / math.sqrt(n)
-    worse = mean - half > 0
-    proven = "" if worse else " (not told apart)"
-    return _Loss(
-        worse=worse,
-        words=f"its MSE {mean:+.3g} ({mean - half:+.3g} … {mean + half:+.3g}) on {n} inputs{proven}",
-    )
+def _speed(before: Measured, after: Measured, device: bool) -> str:
+    old, new = latency(before, device), latency(after, device)
+    if faster(new, old):
+        return f"{old / new:.1f} times faster"
+    return f"{new / old:.1f} times slower" if faster(old, new) else "about as fast"

@@ -50,10 +50,27 @@ def read(path: Path) -> TrainedModel:
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
             raise InputError(f"{path}: no SavedModel (saved_model.pb is missing)")
-        return TrainedModel(path=path, keras=None)
+        return _loadable(TrainedModel(path=path, keras=None))
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise InputError(f"{path}: expected a .keras or .h5 file, or a SavedModel folder")
     try:
-        return TrainedModel(path=path, keras=tf.keras.models.load_model(path, compile=False))
+        model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its layers raise
         raise InputError(f"{path}: Keras cannot load it: {' '.join(str(error).split())[:300]}") from None
+    for tensor in getattr(model, "inputs", None) or ():
+        if None in tuple(tensor.shape)[1:]:
+            raise InputError(
+                f"{path}: its input has no fixed size (shape {tuple(tensor.shape)}): export it with one"
+            )
+    return TrainedModel(path=path, keras=model)
+
+
+def _loadable(model: TrainedModel) -> TrainedModel:
+    try:
+        with silent():
+            model.converter()
+    except Exception as error:  # protobuf's, TensorFlow's and the file system's, each of its own kind
+        raise InputError(
+            f"{model.path}: TensorFlow cannot load it: {' '.join(str(error).split())[:300]}"
+        ) from None
+    return model

@@ -120,12 +120,14 @@ def _accuracy(answers: Answers, truth: Truth) -> tuple[float | None, float | Non
 
 
 def _mse(answers: Answers, truth: Truth) -> tuple[float | None, float | None, float | None]:
-    """With its interval by the central limit theorem."""
+    """With its interval by the central limit theorem, which one error alone has not."""
     errors = squared_errors(answers, truth)
     if not errors.size:
         return None, None, None
     mean = float(errors.mean())
-    half = Z_90 * float(errors.std(ddof=1)) / math.sqrt(errors.size) if errors.size > 1 else math.inf
+    if errors.size == 1:
+        return mean, None, None
+    half = Z_90 * float(errors.std(ddof=1)) / math.sqrt(errors.size)
     return mean, max(0.0, mean - half), mean + half
 
 

@@ -1,14 +1,14 @@
 """Why a device is less accurate, as far as its messages tell: one cause at most, and how strong it is.
 
-Pure. The order is that of certainty: a preprocessing that is known to differ, then a drift that
-was tested and alarmed, then nothing. Neither of the first two proves that accuracy was lost by it;
-the evidence says what was measured and what was not.
+Pure. The order is that of certainty: a preprocessing that is known to differ, then what the newest
+check found on the device itself, then a drift that was tested and alarmed, then nothing. Only a check
+can prove that accuracy was lost by its cause; the evidence says what was measured and what was not.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.telemetry.messages import About, Accuracy, Alarm
+from agent.telemetry.messages import About, Accuracy, Alarm, Check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,10 +28,15 @@ def find_cause(
     alarms: Sequence[Alarm],
     accuracy: Accuracy | None,
     reference: float | None,
+    check: Check | None = None,
+    checked_at: str = "",
 ) -> Finding:
-    """The first cause that has a sign. ``alarms`` come worst first; ``reference`` as in ``Accuracy``."""
+    """The first cause that has a sign. ``alarms`` come worst first; ``reference`` as in ``Accuracy``.
+    ``check`` is the newest of the bundle that runs, ``checked_at`` when it was sent."""
     measured = describe(accuracy, reference)
     fell = has_fallen(accuracy, reference)
+    if check is not None and check.verdict == "harmful" and check.cause:
+        return Finding(cause=check.cause, evidence=f"{_checked(check, checked_at)}; {measured}", fell=fell)
     if differs:
         sign = f"forced override differs in {', '.join(differs)}"
         return Finding(cause=f"preprocess:{differs[0]}", evidence=f"{sign}; {measured}", fell=fell)
@@ -40,6 +45,8 @@ def find_cause(
         detail = f" ({about.reproduction_detail})" if about.reproduction_detail else ""
         cause = f"preprocess:{about.reproduction_step}"
         return Finding(cause=cause, evidence=f"{sign}{detail}; {measured}", fell=fell)
+    if check is not None and (check.verdict == "harmful" or (check.verdict == "changed" and check.cause)):
+        return Finding(cause=check.cause, evidence=f"{_checked(check, checked_at)}; {measured}", fell=fell)
     if alarms:
         first = alarms[0]
         features = f"; features {', '.join(first.top[:3])}" if first.top else ""
@@ -49,6 +56,13 @@ def find_cause(
         sign = "unexplained: no preprocessing difference known, no alarm raised"
         return Finding(cause=None, evidence=f"{measured}; {sign}", fell=True)
     return Finding(cause=None, evidence=measured, fell=False)
+
+
+def _checked(check: Check, at: str) -> str:
+    """What the check said, in one clause."""
+    when = f" of {at}" if at else ""
+    said = check.sentence.strip().removesuffix(".")
+    return f"check{when}: {check.verdict}" + (f": {said}" if said else "")
 
 
 def has_fallen(accuracy: Accuracy | None, reference: float | None) -> bool:

@@ -14,6 +14,7 @@ from agent.telemetry.messages import (
     About,
     Accuracy,
     Alarm,
+    Check,
     DeviceState,
     Drift,
     Envelope,
@@ -26,6 +27,8 @@ from tools.collector.store import Store
 from tools.collector.tables import devices, newest, sessions
 
 SEVERITIES = ("critical", "warning", "notice")
+_BESIDE = ("check", "diagnosis")
+"""Sent beside the agent, from sessions of their own: they say nothing of what the agent runs with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +93,8 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
     drift = _furthest(slots["drift"].body.drift) if "drift" in slots else None
     alarms = _active(slots)
     reference = _reference(accuracy, about)
-    used = _preprocess_in_use(slots.values())
+    used = _preprocess_in_use(envelope for slot, envelope in slots.items() if slot not in _BESIDE)
+    check = _check(slots, about)
     differs = used.differs if used else ()
     return Device(
         site=row.site,
@@ -114,6 +118,8 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
             alarms=tuple(active.alarm for active in alarms),
             accuracy=accuracy,
             reference=reference,
+            check=check.body if check else None,
+            checked_at=(check.created_at or check.sent_at) if check else "",
         ),
         lost=sum(run.lost for run in runs),
         awaited=sum(run.highest - run.stored - run.lost for run in runs),
@@ -124,6 +130,15 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
 
 def _body(slots: Mapping[str, Envelope], slot: str, cls: type[Any]) -> Any:
     return slots[slot].body if slot in slots and isinstance(slots[slot].body, cls) else None
+
+
+def _check(slots: Mapping[str, Envelope], about: About | None) -> Envelope | None:
+    """The newest check, unless another preprocessing than its bundle's runs by now."""
+    found = slots.get("check")
+    if found is None or not isinstance(found.body, Check):
+        return None
+    of = found.preprocess.fingerprint if found.preprocess else None
+    return found if about is None or of in (None, about.fingerprint) else None
 
 
 def _preprocess_in_use(envelopes: Iterable[Envelope]) -> PreprocessInUse | None:

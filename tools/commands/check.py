@@ -10,6 +10,7 @@ import click
 from agent.errors import ConfigError, InputError
 from tools.console import emit_json, progress, say
 from tools.paths import runtime_cache
+from tools.writing import require_writable, write_text
 
 if TYPE_CHECKING:
     from agent.bundle import Bundle
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from agent.preprocess.spec import PreprocessSpec
     from agent.runtime.choice import Runtime
     from agent.runtime.interpreter import Delegate
-    from calibration.check_result import CheckResult
+    from calibration.check_result import CheckResult, LayerView
+    from calibration.rung.machine import Runners
     from calibration.rung.preparing import Foreign
 
 _PATH = click.Path(path_type=Path)
@@ -37,6 +39,7 @@ class _Request:
     tensors: Path | None
     deployed: Path | None
     float_model: Path | None
+    live: Path | None
 
 
 @click.command(
@@ -61,6 +64,11 @@ class _Request:
 @click.option("--tensors", type=_PATH, help="Folder of .npy your own preprocessing dumped, one per input.")
 @click.option("--deployed", type=_PATH, help="Another preprocess.yaml, the one that is really in use.")
 @click.option("--float", "float_model", type=_PATH, help="The float model: compares layer by layer.")
+@click.option(
+    "--live",
+    type=_PATH,
+    help="With --float: what the device sees now (images, or a CSV of vectors): does it leave the ranges?",
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
 @click.option("--publish", is_flag=True, help="Send the result to the collector of agent.yaml.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -75,6 +83,7 @@ def check(
     tensors: Path | None,
     deployed: Path | None,
     float_model: Path | None,
+    live: Path | None,
     html: Path | None,
     publish: bool,
     as_json: bool,
@@ -96,11 +105,16 @@ def check(
         tensors=tensors,
         deployed=deployed,
         float_model=float_model,
+        live=live,
     )
     _check_request(request, publish)
+    require_writable(html, "--html")
     made = _Check(request)
     result = made.result()
-    _show(result, html, as_json)
+    try:
+        _show(result, as_json)
+    finally:  # A reader that has left is no reason to lose the report.
+        _write(result, html)
     if publish:
         made.publish(result)
     raise click.exceptions.Exit(1 if result.verdict == "harmful" else 0)
@@ -113,6 +127,8 @@ def _check_request(request: _Request, publish: bool) -> None:
         problems.append("BUNDLE: name a bundle, or an agent.yaml with -c")
     if publish and request.config is None:
         problems.append("--publish: needs -c agent.yaml, which names the broker")
+    if request.live is not None and request.float_model is None:
+        problems.append("--live: needs --float, whose numbers say what the ranges should hold")
     foreign = {
         "--callable": request.callable,
         "--tensors": request.tensors,
@@ -151,6 +167,7 @@ class _Check:
         runners = runners_here(
             self.bundle, _delegate(self._request, self.config), runtime=self.runtime, threads=self.threads
         )
+        layers = self._layers(runners)  # First: a float model that is no twin is to be said at once.
         result = climb(
             self.bundle,
             runners=runners,
@@ -158,7 +175,7 @@ class _Check:
             foreign=self._foreign(),
             progress=lambda items, total, label: progress(items, total=total, label=label),
         )
-        return self._with_layers(result)
+        return replace(result, layers=layers)
 
     def publish(self, result: "CheckResult") -> None:
         from agent.preprocess.spec import fingerprint
@@ -186,27 +203,28 @@ class _Check:
             return parse(_text(path), where=f"model.preprocess_override: {path.name}")
         return None
 
-    def _with_layers(self, result: "CheckResult") -> "CheckResult":
-        if self._request.float_model is None:
-            return result
+    def _layers(self, runners: "Runners") -> "LayerView | None":
+        payloads = [given.payload for given in self.bundle.golden.stratum("random")]
+        if self._request.float_model is None or not payloads:
+            return None
+        from calibration.layer.live import live_inputs
         from calibration.layer.twin import twin_layers
-        from calibration.rung.machine import runners_here
 
-        delegate = _delegate(self._request, self.config)
-        runners = runners_here(self.bundle, delegate, runtime=self.runtime, threads=self.threads)
         # An Edge TPU's operators have no counterpart to be compared with: its CPU twin stands in.
         production = runners.cpu(runners.production)
-        payloads = [given.payload for given in self.bundle.golden.stratum("random")]
-        view = twin_layers(
-            self.bundle,
-            self._request.float_model,
-            payloads,
-            production=production,
-            runtime=self.runtime,
-            threads=self.threads,
-        )
-        production.close()
-        return replace(result, layers=view)
+        live = self._request.live
+        try:
+            return twin_layers(
+                self.bundle,
+                self._request.float_model,
+                payloads,
+                production=production,
+                runtime=self.runtime,
+                threads=self.threads,
+                live=live_inputs(self.bundle, live, production.input) if live is not None else (),
+            )
+        finally:
+            production.close()
 
 
 def _config(path: Path) -> "AgentConfig":
@@ -265,11 +283,11 @@ def _callable(text: str) -> "Foreign":
 
     def prepare(golden: Any) -> Any:
         try:
-            return function(golden.encoded)
-        except InputError:
-            raise
-        except Exception as error:  # it is the user's own code: whatever it raises is theirs to see
-            raise InputError(f"--callable {text}: {golden.name}: {type(error).__name__}: {error}") from error
+            return function(golden.payload)
+        except InputError as error:
+            raise InputError(
+                *(f"--callable: {golden.name}: {problem}" for problem in error.problems)
+            ) from error
 
     return Foreign(name=text, prepare=prepare)
 
@@ -285,20 +303,22 @@ def _tensors(folder: Path, bundle: "Bundle") -> "Foreign":
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read: not UTF-8 text") from None
 
 
-def _show(result: "CheckResult", html: Path | None, as_json: bool) -> None:
-    from calibration import result_file
-
+def _write(result: "CheckResult", html: Path | None) -> None:
     if html is not None:
         from calibration import report
 
-        try:
-            html.write_text(report.html(result), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{html}: cannot be written: {error.strerror}") from None
+        write_text(html, report.html(result), "--html")
+
+
+def _show(result: "CheckResult", as_json: bool) -> None:
+    from calibration import result_file
+
     if as_json:
         emit_json(result_file.dump(result))
         return

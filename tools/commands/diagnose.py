@@ -1,7 +1,7 @@
 """``litewatch diagnose``: what each factor costs in which deployment differs from training."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import click
 
 from agent import bundle as bundles
 from agent.bundle import Bundle
-from agent.contracts import Runner
+from agent.contracts import Payload, Runner
 from agent.errors import InputError, SpecError
 from agent.manifest import kind_of
 from agent.preprocess.compiled import compile_spec
@@ -28,10 +28,12 @@ from calibration.evaluation import FloatModel
 from calibration.factor import inputs as diagnosis_inputs
 from calibration.factor.inputs import Given
 from calibration.float_twin import FloatTwin
+from calibration.layer.live import INPUTS, drawn
 from calibration.rung.machine import environment
 from tools.console import emit_json, progress, say, table
 from tools.paths import runtime_cache
 from tools.result_tables import show_diagnosis
+from tools.writing import require_writable, write_text
 
 Family: TypeAlias = Literal["reference", "builtin", "xnnpack"]
 """Enough to see where a quantized network leaves its float twin."""
@@ -76,10 +78,12 @@ def diagnose(
     """Say what each factor costs in which deployment differs from training.
 
     Every mix of the differing factors is run on the golden set; each factor's cost is its Shapley
-    value, and all add up to the whole loss. Exit status 1 when a factor is proven to cost accuracy.
+    value, and all add up to the whole loss. Exit status 1 when a factor is proven to cost accuracy; without
+    labels nothing can be proven, and only the answers that change are counted.
     """
     if deployed is None and float_model is None and kernels is None:
         raise click.UsageError("name what may differ: --deployed, --float or --kernels")
+    require_writable(html, "--html")
     made = bundles.load(bundle)
     runtime = choose("auto", cache=runtime_cache())
     models, info = _models(made, float_model, kernels, runtime, threads)
@@ -103,10 +107,15 @@ def diagnose(
             mixes,
             advance=advance,
             environment=environment(info),
-            notes=given.notes + _remarks(made, models, float_model),
+            notes=given.notes + _remarks(made, models, float_model, bool(mixes.factors)),
         )
-    result = _with_layers(result, made, case, float_model, runtime, threads)
-    _tell(result, html, as_json)
+    # Golden inputs are in blind order; files in that of their listing.
+    looked = given.inputs.payloads if images is None else drawn(given.inputs.payloads)
+    result = _with_layers(result, made, looked, float_model, runtime, threads)
+    try:
+        _tell(result, as_json)
+    finally:  # A reader that has left is no reason to lose the report.
+        _write(result, html)
     if any(factor.proven for factor in result.factors):
         raise click.exceptions.Exit(1)
 
@@ -166,10 +175,10 @@ def _inputs(made: Bundle, runner: Runner, images: Path | None) -> Given:
     return diagnosis_inputs.from_files(made, runner.input, runner.outputs, images)
 
 
-def _remarks(made: Bundle, models: Models, float_model: Path | None) -> tuple[str, ...]:
+def _remarks(made: Bundle, models: Models, float_model: Path | None, differs: bool) -> tuple[str, ...]:
     """What cannot be said with what was given."""
     said = []
-    if float_model is None:
+    if float_model is None and differs:
         said.append("Quantization is no factor here: mixes with it need the float model (--float).")
     recording = made.golden.recording
     if isinstance(models.floating, FloatModel) and recording is not None and recording.float_model:
@@ -184,7 +193,7 @@ def _remarks(made: Bundle, models: Models, float_model: Path | None) -> tuple[st
 def _with_layers(
     result: DiagnosisResult,
     made: Bundle,
-    case: Case,
+    payloads: Sequence[Payload],
     float_model: Path | None,
     runtime: Runtime,
     threads: int,
@@ -194,16 +203,18 @@ def _with_layers(
     if float_model is None or largest is None or largest.name != QUANTIZATION or largest.points <= 0:
         return result
     try:
-        return replace(result, layers=_layers(made, case, float_model, runtime, threads))
+        return replace(result, layers=_layers(made, payloads, float_model, runtime, threads))
     except InputError as error:
         note = f"Layers cannot be compared: {'; '.join(error.problems)}."
         return replace(result, notes=(*result.notes, note))
 
 
-def _layers(made: Bundle, case: Case, float_model: Path, runtime: Runtime, threads: int) -> LayerView:
-    from calibration.layer.twin import INPUTS, twin_layers
+def _layers(
+    made: Bundle, payloads: Sequence[Payload], float_model: Path, runtime: Runtime, threads: int
+) -> LayerView:
+    from calibration.layer.twin import twin_layers
 
-    payloads = case.inputs.payloads[:INPUTS]
+    payloads = payloads[:INPUTS]
     production = open_runner(Cpu(), made.flatbuffer, runtime=runtime, threads=threads)
     try:
         with _advancing(len(payloads), "layers") as advance:
@@ -236,14 +247,15 @@ def _advancing(total: int, label: str) -> Iterator[Callable[[], None]]:
             pass
 
 
-def _tell(result: DiagnosisResult, html: Path | None, as_json: bool) -> None:
+def _write(result: DiagnosisResult, html: Path | None) -> None:
     if html is not None:
         from calibration import report
 
-        try:
-            html.write_text(report.html_diagnosis(result), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{html}: cannot be written: {error.strerror}") from None
+        write_text(html, report.html_diagnosis(result), "--html")
+        say(f"wrote {html}")
+
+
+def _tell(result: DiagnosisResult, as_json: bool) -> None:
     if as_json:
         emit_json(result_file.dump(result))
         return
@@ -251,14 +263,11 @@ def _tell(result: DiagnosisResult, html: Path | None, as_json: bool) -> None:
     if result.factors:
         low, high = _scale(result)
         rows = [(factor.name, bar) for factor, bar in zip(result.factors, _bars(result), strict=True)]
+        what = "Points lost" if result.measure == "accuracy" else "Answers changed, in %"
         table(
-            f"Points lost, from {low:.0f} to {high:.0f}; line and lighter bar: the interval",
-            ("Factor", ""),
-            rows,
+            f"{what}, from {low:.0f} to {high:.0f}; line and lighter bar: the interval", ("Factor", ""), rows
         )
         say(f"{result.interval}.")
-    if html is not None:
-        say(f"wrote {html}")
 
 
 def _bars(result: DiagnosisResult) -> list[str]:

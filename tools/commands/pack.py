@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from agent import signature
+from agent import archive, signature
 from agent.errors import BundleError
 from agent.monitor.accuracy import wilson
 from agent.plain_text import plain_text
@@ -21,12 +21,15 @@ from calibration.suggestion import suggest
 from calibration.task import Choice, Task, Values
 from tools import golden_words
 from tools.console import emit_json, progress, say
+from tools.finite import Finite
 from tools.paths import runtime_cache
 from tools.plain_table import plain_table
 
 DEFAULT_WINDOW = 250
 """``monitor.window.samples``; a window may hold a quarter of the calibration rows."""
 ROWS_PER_SAMPLE = 4
+MOST_MB = archive.MAX_TOTAL_BYTES / 2**20
+"""What a bundle may hold in all."""
 _PATH = click.Path(path_type=Path)
 
 
@@ -53,9 +56,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--values", type=click.Choice(get_args(Values)), help="What a classifier's outputs are.")
 @click.option("--unit", default="", help="Unit of a regression's values.")
-@click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of detections."
-)
+@click.option("--threshold", type=Finite(0, 1), default=0.5, show_default=True, help="Of detections.")
 @click.option(
     "--golden", "golden_inputs", type=_PATH, help="Inputs for the golden set: as --reference, or a recording."
 )
@@ -75,17 +76,22 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--golden-max-mb",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, MOST_MB, min_open=True),
     default=golden.MAX_BYTES / 2**20,
     show_default=True,
     help="Largest size of all recorded tensors, MiB.",
 )
+@click.option(
+    "--golden-originals-mb",
+    type=Finite(0, MOST_MB, min_open=True),
+    default=golden.MAX_ORIGINALS_BYTES / 2**20,
+    show_default=True,
+    help="Largest size of all their encoded originals, MiB.",
+)
 @click.option("--golden-tensors", type=_PATH, help="Training's own model inputs: NAME.npy, or a recording.")
 @click.option("--accept-difference", is_flag=True, help="Record it when those are not what the spec makes.")
 @click.option("--float", "float_model", type=_PATH, help="The float model this one was quantized from.")
-@click.option(
-    "--tolerance", type=click.FloatRange(0), help="Error of a regression that still counts as right."
-)
+@click.option("--tolerance", type=Finite(0), help="Error of a regression that still counts as right.")
 @click.option("--edgetpu", type=_PATH, help="The same model compiled for the Edge TPU.")
 @click.option("--training-run", help="Id of the training run, carried in every message.")
 @click.option("--created", help="RFC 3339; default: $SOURCE_DATE_EPOCH, or now.")
@@ -108,6 +114,7 @@ def pack(
     golden_count: int,
     golden_margin: int,
     golden_max_mb: float,
+    golden_originals_mb: float,
     golden_tensors: Path | None,
     accept_difference: bool,
     float_model: Path | None,
@@ -132,8 +139,9 @@ def pack(
         return
     if preprocess is None or reference is None or output is None:
         raise click.UsageError(_missing(model, preprocess, reference, output))
-    if output.exists() and output.samefile(model):
+    if output.exists() and model.exists() and output.samefile(model):
         raise click.UsageError("--output is the model itself")
+    packing.check_writable(output)
     request = Request(
         model=model,
         preprocess=preprocess,
@@ -149,6 +157,7 @@ def pack(
             count=golden_count,
             margin=golden_margin,
             max_bytes=round(golden_max_mb * 2**20),
+            max_originals_bytes=round(golden_originals_mb * 2**20),
             tensors=golden_tensors,
             accept_difference=accept_difference,
             float_model=float_model,

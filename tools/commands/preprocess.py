@@ -19,8 +19,13 @@ from calibration.search import Found, Ranked, search
 from calibration.task import Values
 from tools.console import emit_json, progress, say, table
 from tools.paths import runtime_cache
+from tools.writing import require_writable
 
 _PATH = click.Path(path_type=Path)
+_UNWORTHY = (
+    "with none of the preprocessings does the model work, so none of them is ready for pack. Look at the "
+    "model and at the labels"
+)
 
 
 @click.group(
@@ -74,23 +79,29 @@ def find(
     Colour order, scaling, crop, interpolation and rotation are searched; the specs are ranked by the
     mean log-likelihood of the true labels, and each is tested: is it truly worse than the best, or
     can it not be told apart with these images? Without labels confidence and agreement decide, which
-    is weaker.
+    is weaker. Exit status 1 when --write is refused because the model works with none of them.
     """
     if write is not None and write.exists():
         raise BundleError(f"{write}: exists already")
+    require_writable(write, "--write")
     question = Question(
         model=model, images=images, labels=labels, count=count, values=values, threads=threads
     )
     finding = prepare(question, choose("auto", cache=runtime_cache()))
     found = search(finding.evaluation, scores=finding.values == "scores", watch=_watch)
-    if write is not None:
-        packing.save(write, (header(found, model.name) + dump(found.best.spec)).encode())
-    if as_json or outer_json:
-        emit_json(summarise(finding, found))
-    else:
-        _show(finding, found)
+    try:
+        if as_json or outer_json:
+            emit_json(summarise(finding, found))
+        else:
+            _show(finding, found)
+    finally:  # A reader that has left is no reason to lose the spec.
+        if write is not None and not found.weak:
+            packing.save(write, (header(found, model.name) + dump(found.best.spec)).encode())
     for warning in finding.warnings:
         say(f"warning: {warning}")
+    if write is not None and found.weak:
+        say(f"not written: {write}: {_UNWORTHY}")
+        raise click.exceptions.Exit(1)
     if write is not None:
         say(f"written: {write}; check it against the training code")
 

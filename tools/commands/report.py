@@ -41,8 +41,8 @@ COLUMNS = (
 def report(db: str, as_json: bool) -> None:
     """Show every device: what it runs, how accurate it is, what is wrong and since when.
 
-    A cause is the first that has a sign: preprocessing known to differ, then a drift that was
-    alarmed. Neither proves where the accuracy went; the evidence says what was measured.
+    A cause is the first that has a sign: a check that proved a loss, preprocessing known to differ, a
+    check that found a change, a drift that was alarmed. The evidence says what was measured.
 
     \b
     Examples:

@@ -1,16 +1,18 @@
 """``litewatch schemes``: quantization schemes of one trained model, made and compared."""
 
-import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from agent.errors import InputError
 from calibration.schemes import KINDS
-from calibration.schemes.scheme import Comparison, Measured
-from tools.console import emit_json, progress, say, table
+from calibration.schemes.scheme import plain
+from calibration.task import Choice, Task, Values
+from tools.console import emit_json, progress, say
 from tools.paths import runtime_cache
+from tools.result_tables import show_schemes
 
 _PATH = click.Path(path_type=Path)
 
@@ -36,7 +38,18 @@ _PATH = click.Path(path_type=Path)
 @click.option("--train", type=_PATH, help="Labelled inputs for quantization-aware training.")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Of that training.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
-@click.option("--labels", type=_PATH, help="One line per output.")
+@click.option(
+    "--train-count",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="At most as many of them, drawn at random: they are held in memory.",
+)
+@click.option("--labels", type=_PATH, help="One line per output: class names for the labels.")
+@click.option(
+    "--task", type=click.Choice(get_args(Task)), help="What the model does; default: by its outputs."
+)
+@click.option("--values", type=click.Choice(get_args(Values)), help="What a classifier's outputs are.")
 @click.option(
     "--scheme", "names", type=click.Choice(list(KINDS)), multiple=True, help="Only these; default: all."
 )
@@ -52,7 +65,7 @@ _PATH = click.Path(path_type=Path)
     "devices",
     type=_PATH,
     multiple=True,
-    help="A check's JSON from a device: its latency counts. Named after the scheme's file.",
+    help="A check's JSON from a device, its bundle or itself named after the scheme's file: its latency.",
 )
 @click.option("-o", "--output", type=_PATH, required=True, help="Folder for the .tflite files.")
 @click.option("--picture", type=_PATH, help="Draw the comparison (SVG).")
@@ -65,7 +78,10 @@ def schemes(
     train: Path | None,
     epochs: int,
     learning_rate: float,
+    train_count: int,
     labels: Path | None,
+    task: Task | None,
+    values: Values | None,
     names: tuple[str, ...],
     float_layers: int,
     devices: tuple[Path, ...],
@@ -78,7 +94,8 @@ def schemes(
     Every result is a .tflite file ready for `litewatch pack`. Needs the extra `workstation`.
     """
     from calibration.schemes import picture as drawing
-    from calibration.schemes.job import Request, prepare
+    from calibration.schemes.job import prepare
+    from calibration.schemes.request import Request
 
     request = Request(
         model=model,
@@ -88,33 +105,41 @@ def schemes(
         train=train,
         epochs=epochs,
         learning_rate=learning_rate,
+        train_count=train_count,
+        picture=picture,
         labels=labels,
+        choice=Choice(task=task, values=values),
         names=names,
         float_layers=float_layers,
-        device_ms=_device_latencies(devices),
+        device_ms=device_latencies(devices),
         output=output,
     )
     job = prepare(request, cache=runtime_cache())
     comparison = job.run(progress=lambda kinds, total: progress(kinds, total=total, label="schemes"))
+    written = plain(comparison)
+    if as_json:
+        emit_json(written)
+    else:
+        show_schemes(written)
+    for note in (*job.notes, *comparison.warnings):
+        say(f"warning: {note}")
     if picture is not None:
         _write(picture, drawing.svg(comparison))
-    if as_json:
-        emit_json(dataclasses.asdict(comparison))
-    else:
-        _show(comparison)
-    for skipped in job.skipped[:5]:
-        say(f"warning: skipped {skipped}")
+    if {missing.scheme.name for missing in comparison.missing} & set(names):
+        raise click.exceptions.Exit(1)
 
 
-def _device_latencies(paths: tuple[Path, ...]) -> dict[str, float]:
-    """Latency by the bundle's name (without its suffix), from the last rung that was timed."""
+def device_latencies(paths: tuple[Path, ...]) -> dict[str, float]:
+    """Latency by the bundle's name (without its suffixes), from the last rung that was timed. A published
+    check names no bundle: there the file's own name counts."""
     found: dict[str, float] = {}
     problems: list[str] = []
     for path in paths:
         try:
             document = json.loads(path.read_text())
+            document = document.get("body", document)
             timed = [rung["latency_ms"] for rung in document["rungs"] if rung.get("latency_ms") is not None]
-            found[Path(document["bundle"]).stem] = float(timed[-1])
+            found[_stem(Path(document.get("bundle", path.name)))] = float(timed[-1])
         except OSError as error:
             problems.append(f"--device: {path}: cannot be read: {error.strerror}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -124,48 +149,13 @@ def _device_latencies(paths: tuple[Path, ...]) -> dict[str, float]:
     return found
 
 
+def _stem(name: Path) -> str:
+    """``model-int8`` of ``model-int8.tflite`` and ``model-int8.bundle.tflite``."""
+    return name.name.removesuffix(".json").removesuffix(".tflite").removesuffix(".bundle")
+
+
 def _write(path: Path, svg: str) -> None:
-    if not svg:
-        say("no picture: without labels there is nothing to draw")
-        return
     try:
         path.write_text(svg)
     except OSError as error:
         raise InputError(f"--picture: {path} cannot be written: {error.strerror}") from None
-
-
-def _show(comparison: Comparison) -> None:
-    quality = "accuracy" if comparison.measure == "accuracy" else "MSE"
-    rows = [_row(row, comparison) for row in comparison.rows]
-    rows += [(missing.scheme.name, "–", "–", "–", "–", missing.reason) for missing in comparison.missing]
-    table(
-        f"{comparison.model}: quantization schemes (● on the Pareto front)",
-        ("scheme", f"{quality} (90 %)", "flips", "size", "ms", ""),
-        rows,
-    )
-    say(f"recommended: {comparison.recommended}. {comparison.why}")
-
-
-def _row(row: Measured, comparison: Comparison) -> tuple[str, ...]:
-    name = (
-        f"[bold green]{row.scheme.name}[/]" if row.scheme.name == comparison.recommended else row.scheme.name
-    )
-    latency = f"{row.latency_ms:.3g}"
-    if row.device_latency_ms is not None:
-        latency += f" (device {row.device_latency_ms:.3g})"
-    return (
-        f"{'●' if row.on_front else ' '} {name}",
-        _quality(row, comparison.measure),
-        f"{row.flips} of {row.inputs}",
-        f"{row.bytes / 1024:,.1f} kB",
-        latency,
-        row.note,
-    )
-
-
-def _quality(row: Measured, measure: str) -> str:
-    if row.quality is None or row.low is None or row.high is None:
-        return "no labels"
-    if measure == "accuracy":
-        return f"{row.quality:.1%} ({row.low:.1%} … {row.high:.1%})"
-    return f"{row.quality:.4g} ({row.low:.4g} … {row.high:.4g})"

@@ -11,7 +11,8 @@ from calibration import result_file
 from calibration.check_result import CheckResult
 from calibration.diagnosis_result import DiagnosisResult
 from tools.console import emit_json, say
-from tools.result_tables import show_check, show_diagnosis, show_mappings
+from tools.result_tables import show_check, show_diagnosis, show_mappings, show_schemes
+from tools.writing import require_writable, write_text
 
 _LISTS = (
     ("ranked", frozenset({"ranked"}), "Preprocessings, the likeliest first", "verdict"),
@@ -40,6 +41,7 @@ def show(result: Path, html: Path | None, as_json: bool) -> None:
     The file may come from another machine and from an older or newer Litewatch. Exit status 2 when
     it is no result or damaged; what the result says does not change the exit status.
     """
+    require_writable(html, "--html")
     value = _read(result)
     made = _recognise(value, result.name)
     if html is not None:
@@ -91,6 +93,9 @@ def _opened(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_list(value: dict[str, Any]) -> None:
+    if {"rows", "recommended"} <= set(value):
+        show_schemes(value)
+        return
     for key, known_by, title, sentence in _LISTS:
         if known_by <= set(value):
             show_mappings(f"{value['model']}: {title.lower()}" if "model" in value else title, value[key])
@@ -104,8 +109,5 @@ def _write(path: Path, made: CheckResult | DiagnosisResult | dict[str, Any], nam
     if isinstance(made, dict):
         raise InputError(f"{name}: only results of check and diagnose have an HTML report")
     text = report.html(made) if isinstance(made, CheckResult) else report.html_diagnosis(made)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+    write_text(path, text, "--html")
     say(f"wrote {path}")
