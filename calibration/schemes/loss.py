@@ -74,8 +74,10 @@ def _squared_loss(after: NDArray[np.float64], before: NDArray[np.float64]) -> Lo
     Statistics 7 (1979)), seeded: errors have long tails, and a ratio is not symmetric."""
     n = before.size
     rng = np.random.default_rng(_SEED)
-    drawn = [rng.integers(0, n, n) for _ in range(_RESAMPLES)]
-    changes = [_change(after[places], before[places]) for places in drawn]
+    changes = []
+    for _ in range(_RESAMPLES):
+        places = rng.integers(0, n, n)
+        changes.append(_change(after[places], before[places]))
     low, high = (float(end) for end in np.percentile(changes, _PERCENTILES, method="nearest"))
     change = _change(after, before)
     said = _about_margin(change / MARGIN_MSE, high / MARGIN_MSE, low / MARGIN_MSE)
