@@ -152,8 +152,10 @@ class Link(Protocol):
         topics: Sequence[str],
         post: Callable[[Event], None],
     ) -> None:
-        """Begin to connect and return at once; ``Connected`` or ``Closed`` follows. ``will`` is what the broker
-        publishes when the connection ends out of order, if anything."""
+        """Begin to connect and return at once; ``Connected`` or ``Closed`` follows.
+
+        ``will`` is what the broker publishes when the connection ends out of order, if anything.
+        """
         ...
 
     def publish(self, publication: Publication) -> int:
