@@ -68,9 +68,9 @@ test-tflite: .venv-tflite/.installed
 	.venv-workstation/bin/python -m pip install -q --disable-pip-version-check -c constraints-workstation.txt -e '.[workstation]' pytest pytest-timeout pytest-xdist hypothesis
 	@touch $@
 
-# What needs TensorFlow: quantization schemes, the recorder inside tf.data.
+# What needs TensorFlow: quantization schemes, and the training examples of the docs.
 test-workstation: .venv-workstation/.installed
-	.venv-workstation/bin/python -m pytest -m workstation -n $(WORKERS) --dist loadgroup
+	.venv-workstation/bin/python -m pytest tests/test_schemes.py tests/test_schemes_workstation.py tests/test_golden_docs.py tests/test_preprocess_docs.py
 
 vectors: .venv-workstation/.installed
 	.venv-workstation/bin/python tests/vectors/generate.py --check

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tools.cli import LITEWATCH
 
-pytestmark = [pytest.mark.workstation, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 pytest.importorskip("tensorflow", reason="skipped: no tensorflow")
 
 ROOT = Path(__file__).resolve().parent.parent
