@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from agent import bundle
 from agent.contracts import Payload, Vector
 from agent.errors import FrameError, LabelError
 from agent.preprocess.image_header import SUFFIXES
@@ -76,6 +77,15 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+
+def read_label_file(path: Path) -> tuple[str, ...]:
+    """The lines of a labels file, one per output. Raises LabelError, or BundleError when it is no text."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from None
+    return bundle.read_labels(content, where=str(path))
 
 
 def class_label(labels: Sequence[str], outputs: int) -> ReadLabel:

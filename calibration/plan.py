@@ -1,14 +1,13 @@
 """A request to pack, checked: everything wrong with it is said at once, before anything is run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from agent import bundle
 from agent.contracts import Runner
-from agent.errors import BundleError, DelegateError, InputError, LabelError, SpecError
+from agent.errors import BundleError, LabelError, SpecError
 from agent.monitor.features import FeatureSet, feature_set
 from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec, is_image
@@ -18,13 +17,20 @@ from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
 from calibration import tflite_metadata
-from calibration.labelled import Inputs, class_label, find_images, find_vectors, number_label
+from calibration.labelled import (
+    Inputs,
+    class_label,
+    find_images,
+    find_vectors,
+    number_label,
+    read_label_file,
+)
+from calibration.problems import Problems
 from calibration.recorded import plan as golden_plan
 from calibration.recorded.plan import GoldenPlan, GoldenRequest
+from calibration.spec_file import read_spec_text
 from calibration.task import Choice, Task, decoder_for, guess_task, output_count
 from calibration.tflite_metadata import ModelFile
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,25 +86,6 @@ class Plan:
     golden: GoldenPlan
 
 
-class _Problems:
-    """Collects what is wrong while looking further."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def attempt(self, call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except InputError as error:
-            self.found += error.problems
-        except DelegateError as error:
-            self.found.append(str(error))
-        return None
-
-    def error(self) -> BundleError:
-        return BundleError(*dict.fromkeys(self.found))
-
-
 def read_model(path: Path) -> Model:
     """Raises BundleError when ``path`` is no usable .tflite."""
     data = bundle.read_file(path)
@@ -109,17 +96,17 @@ def read_model(path: Path) -> Model:
 
 def prepare(request: Request, runtime: Runtime) -> Plan:
     """Check the whole request. Raises BundleError with every problem found."""
-    problems = _Problems()
+    problems = Problems()
     files = _read_files(request, problems)
     runner = problems.attempt(lambda: open_kernels(files.model.flatbuffer, runtime, request.threads, "auto"))
     if runner is None:
-        raise problems.error()
+        raise BundleError(*problems.found)
     compiled = problems.attempt(lambda: _compile(files.spec, runner, request))
     task, reason = problems.attempt(lambda: _task(request.choice, runner, files.model.file)) or (None, "")
     problems.attempt(lambda: _check_labels(files, task, runner))
     inputs = problems.attempt(lambda: _inputs(request.held_out, request, files, task, runner))
     if task is None or inputs is None or compiled is None:
-        raise problems.error()
+        raise BundleError(*problems.found)
     features = problems.attempt(lambda: _features(files.spec, inputs, task, runner))
     golden = problems.attempt(
         lambda: golden_plan.prepare(
@@ -133,7 +120,7 @@ def prepare(request: Request, runtime: Runtime) -> Plan:
         )
     )
     if features is None or golden is None or problems.found:
-        raise problems.error()
+        raise BundleError(*problems.found)
     return Plan(
         request=request,
         files=files,
@@ -154,16 +141,16 @@ def open_kernels(flatbuffer: bytes, runtime: Runtime, threads: int, kernels: str
     return open_runner(delegate, flatbuffer, runtime=runtime, threads=threads)
 
 
-def _read_files(request: Request, problems: _Problems) -> Files:
+def _read_files(request: Request, problems: Problems) -> Files:
     """Raises BundleError with every problem of the files, which nothing further can be said without."""
     model = problems.attempt(lambda: _packable(request.model))
-    text = problems.attempt(lambda: _read_text(request.preprocess)) or ""
+    text = problems.attempt(lambda: read_spec_text(request.preprocess)) or ""
     spec = problems.attempt(lambda: parse_spec(text, where=str(request.preprocess))) if text else None
     labels, labels_from = problems.attempt(lambda: find_labels(request, model)) or ((), "")
     edgetpu = problems.attempt(lambda: _edgetpu(request, model)) if model else None
     problems.attempt(lambda: _check_time(request.created))
     if model is None or spec is None or problems.found:
-        raise problems.error()
+        raise BundleError(*problems.found)
     return Files(
         model=model, spec=spec, spec_text=text, labels=labels, labels_from=labels_from, edgetpu=edgetpu
     )
@@ -179,18 +166,6 @@ def _packable(path: Path) -> Model:
     return model
 
 
-def _read_text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not UTF-8") from None
-    if not text.strip():
-        raise SpecError(f"{path}: is empty")
-    return text
-
-
 def _check_time(created: str) -> None:
     try:
         made = datetime.fromisoformat(created)
@@ -203,19 +178,20 @@ def _check_time(created: str) -> None:
 def find_labels(request: Request, model: Model | None) -> tuple[tuple[str, ...], str]:
     """The labels and where they come from: a file, or those the model carries."""
     if request.labels is not None:
-        try:
-            content = request.labels.read_bytes()
-        except OSError as error:
-            raise LabelError(f"{request.labels}: cannot be read: {error.strerror}") from None
-        labels = bundle.read_labels(content, where=str(request.labels))
+        labels = read_label_file(request.labels)
         if not labels:
             raise LabelError(f"{request.labels}: is empty")
         return labels, str(request.labels)
-    metadata = model.file.metadata if model else None
-    for name in (metadata.labels_file if metadata else None, bundle.LABELS):
-        if model and name and name in model.associated:
-            where = f"{request.model.name}: {name}"
-            return bundle.read_labels(model.associated[name], where=where), where
+    return carried_labels(model, request.model.name) if model else ((), "")
+
+
+def carried_labels(model: Model, name: str) -> tuple[tuple[str, ...], str]:
+    """The label lines a model of that file name carries, and where they stand in it; none: ((), "")."""
+    metadata = model.file.metadata
+    for file in (metadata.labels_file if metadata else None, bundle.LABELS):
+        if file and file in model.associated:
+            where = f"{name}: {file}"
+            return bundle.read_labels(model.associated[file], where=where), where
     return (), ""
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from agent import bundle
 from agent.contracts import Payload, Runner
 from agent.decode.classification import ClassificationDecoder
 from agent.errors import BundleError, FrameError, InputError, LabelError
@@ -17,8 +16,8 @@ from agent.preprocess.decoding import Decode
 from agent.runtime.choice import Runtime
 from calibration.candidate.space import Space
 from calibration.evaluation import Decoded, Evaluation
-from calibration.labelled import Input, Inputs, class_label, find_images
-from calibration.plan import Model, open_kernels, read_model
+from calibration.labelled import Input, Inputs, class_label, find_images, read_label_file
+from calibration.plan import Model, carried_labels, open_kernels, read_model
 from calibration.search import LEAST_INPUTS
 from calibration.task import Values, guess_task, guess_values, output_count
 
@@ -92,16 +91,8 @@ def _check_classifier(path: Path, model: Model, runner: Runner) -> None:
 def _labels(question: Question, model: Model) -> tuple[str, ...]:
     """The lines that a label may be one of: a file's, or those the model carries."""
     if question.labels is not None:
-        try:
-            content = question.labels.read_bytes()
-        except OSError as error:
-            raise LabelError(f"{question.labels}: cannot be read: {error.strerror}") from None
-        return bundle.read_labels(content, where=str(question.labels))
-    metadata = model.file.metadata
-    for name in (metadata.labels_file if metadata else None, bundle.LABELS):
-        if name and name in model.associated:
-            return bundle.read_labels(model.associated[name], where=f"{question.model.name}: {name}")
-    return ()
+        return read_label_file(question.labels)
+    return carried_labels(model, question.model.name)[0]
 
 
 def _draw(inputs: Inputs, count: int) -> tuple[list[Input], list[str]]:

@@ -1,9 +1,7 @@
 """A request to compare schemes, checked: everything wrong with it is said before anything is converted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,7 +12,8 @@ from agent.preprocess.spec import PreprocessSpec
 from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
-from calibration.labelled import ReadLabel, class_label, number_label
+from calibration.labelled import ReadLabel, class_label, number_label, read_label_file
+from calibration.problems import Problems
 from calibration.schemes import KINDS, converter
 from calibration.schemes.comparison import Evaluation, Progress, Work, compare
 from calibration.schemes.materials import Loaded, drawn, find, load, tensors
@@ -23,14 +22,12 @@ from calibration.schemes.request import (
     check_needs,
     check_writable,
     make_folder,
-    read_label_lines,
-    read_spec,
+    read_float_spec,
 )
 from calibration.schemes.scheme import Comparison, Head, NotMade, Training
 from calibration.schemes.trained_model import TrainedModel, read
 from calibration.task import Choice, Task, decoder_for, guess_task, guess_values, output_count
 
-T = TypeVar("T")
 CALIBRATION_INPUTS = 200
 """As many representative inputs are used; more change the ranges little and cost minutes."""
 _SKIPPED_SHOWN = 3
@@ -49,35 +46,25 @@ class Job:
         return compare(self.work, self.evaluation, progress=progress)
 
 
-class _Problems:
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def attempt(self, call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except InputError as error:
-            self.found += error.problems
-        return None
-
-    def check(self) -> None:
-        if self.found:
-            raise InputError(*dict.fromkeys(self.found))
+def _check(problems: Problems) -> None:
+    if problems.found:
+        raise InputError(*problems.found)
 
 
 def prepare(request: Request, *, cache: Path | None) -> Job:
     """Raises InputError with every problem found, MachineError where TensorFlow or a runtime is missing."""
-    problems = _Problems()
+    problems = Problems()
     names = tuple(dict.fromkeys(request.names))
     problems.attempt(lambda: check_needs(names, request))
-    spec = problems.attempt(lambda: read_spec(request.preprocess))
+    spec = problems.attempt(lambda: read_float_spec(request.preprocess))
     model = problems.attempt(lambda: read(request.model))
-    labels = problems.attempt(lambda: read_label_lines(request.labels)) or ()
+    given = request.labels
+    labels = (problems.attempt(lambda: read_label_file(given)) if given else None) or ()
     problems.attempt(lambda: make_folder(request.output))
     picture = request.picture
     if picture is not None:
         problems.attempt(lambda: check_writable(picture.parent, "--picture"))
-    problems.check()
+    _check(problems)
     assert spec is not None and model is not None
     runtime = choose("auto", cache=cache)
     runner = _float_runner(model, runtime)
@@ -87,8 +74,8 @@ def prepare(request: Request, *, cache: Path | None) -> Job:
     calibrating = problems.attempt(lambda: source.draw(request.representative, None, CALIBRATION_INPUTS))
     train = problems.attempt(lambda: source.draw(request.train, head.read_label, request.train_count))
     if problems.found and not labels and any(_UNRESOLVED in problem for problem in problems.found):
-        problems.found.append("--labels: give the file with the class names, one line per output")
-    problems.check()
+        problems.add("--labels: give the file with the class names, one line per output")
+    _check(problems)
     assert loaded is not None
     evaluation = _evaluation(loaded, source, runner, runtime, head.task, request.choice)
     work = Work(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from agent.errors import BundleError, InputError, SpecError
 from agent.preprocess.spec import PreprocessSpec
-from agent.preprocess.spec import parse as parse_spec
 from agent.preprocess.values import Cast
 from calibration.schemes import KINDS
 from calibration.schemes.comparison import missing_needs
+from calibration.spec_file import read_spec
 from calibration.task import Choice
 
 TRAINING_INPUTS = 2000
@@ -45,11 +45,9 @@ def check_needs(names: tuple[str, ...], request: Request) -> None:
         raise InputError(*(f"--scheme {name}: {words}" for name, words in lacking if words))
 
 
-def read_spec(path: Path) -> PreprocessSpec:
-    try:
-        spec = parse_spec(path.read_text(encoding="utf-8-sig"), where=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}") from None
+def read_float_spec(path: Path) -> PreprocessSpec:
+    """A spec that suits every scheme's input. Raises SpecError."""
+    spec = read_spec(path)
     cast = spec.steps[-1]
     if isinstance(cast, Cast) and cast.mode == "raw":
         raise SpecError(
@@ -58,17 +56,6 @@ def read_spec(path: Path) -> PreprocessSpec:
             "had one) and then cast: {mode: quantize, …}"
         )
     return spec
-
-
-def read_label_lines(path: Path | None) -> tuple[str, ...]:
-    from agent.bundle import read_labels
-
-    if path is None:
-        return ()
-    try:
-        return read_labels(path.read_bytes(), where=str(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def make_folder(path: Path) -> None:

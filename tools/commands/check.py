@@ -188,7 +188,7 @@ class _Check:
         say("published")
 
     def _foreign(self) -> "Foreign | PreprocessSpec | None":
-        from agent.preprocess.spec import parse
+        from calibration.spec_file import read_spec
 
         request = self._request
         if request.callable is not None:
@@ -196,11 +196,11 @@ class _Check:
         if request.tensors is not None:
             return _tensors(request.tensors, self.bundle)
         if request.deployed is not None:
-            return parse(_text(request.deployed), where=request.deployed.name)
+            return read_spec(request.deployed, where=request.deployed.name)
         override = self.config.model.options.preprocess_override if self.config else None
         if override is not None:
             path = _beside(self._request.config, override.path)
-            return parse(_text(path), where=f"model.preprocess_override: {path.name}")
+            return read_spec(path, where=f"model.preprocess_override: {path.name}")
         return None
 
     def _layers(self, runners: "Runners") -> "LayerView | None":
@@ -298,15 +298,6 @@ def _tensors(folder: Path, bundle: "Bundle") -> "Foreign":
 
     loaded = load_tensors(folder, [given.name for given in bundle.golden.inputs])
     return Foreign(name=str(folder), prepare=lambda golden: loaded.get(golden.name))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read: not UTF-8 text") from None
 
 
 def _write(result: "CheckResult", html: Path | None) -> None:

@@ -15,7 +15,7 @@ from agent.contracts import Payload, Runner
 from agent.errors import InputError, SpecError
 from agent.manifest import kind_of
 from agent.preprocess.compiled import compile_spec
-from agent.preprocess.spec import PreprocessSpec, parse
+from agent.preprocess.spec import PreprocessSpec
 from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import open_runner
@@ -30,6 +30,7 @@ from calibration.factor.inputs import Given
 from calibration.float_twin import FloatTwin
 from calibration.layer.live import INPUTS, drawn
 from calibration.rung.machine import environment
+from calibration.spec_file import read_spec
 from tools.console import emit_json, progress, say, table
 from tools.paths import runtime_cache
 from tools.result_tables import show_diagnosis
@@ -155,13 +156,7 @@ def _models(
 
 def _deployed(path: Path, runner: Runner) -> PreprocessSpec:
     """Raises SpecError, naming the file, when it is no spec or cannot fill the model's input."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not UTF-8") from None
-    spec = parse(text, where=str(path))
+    spec = read_spec(path)
     try:
         compile_spec(spec, runner.input)
     except SpecError as error:
