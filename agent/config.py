@@ -5,128 +5,18 @@ are adapters and live above this floor.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 from agent.contracts import Source
 from agent.document import DocumentError, read_yaml
 from agent.errors import ConfigError
+from agent.monitor.capture import CaptureOptions
+from agent.sections import DeviceConfig, HealthConfig, ModelConfig, ModelOptions, MonitorConfig
 from agent.structure import StructureProblemsError, load_kind, structure, structure_kind
-from agent.telemetry.messages import identifier_problem
 from agent.telemetry.options import MqttOptions, OutboxOptions
 
 T = TypeVar("T")
-LONGEST_INTERVAL_S = 31 * 86_400.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeviceConfig:
-    """Who this device is. ``id`` and ``site`` become levels of its MQTT topics."""
-
-    id: str
-    site: str = "default"
-    labels: dict[str, str] = field(default_factory=dict)
-    state_dir: str | None = None
-    """Where the outbox and caches live; None: systemd's state directory, or ``~/.local/state``."""
-
-    def problems(self) -> list[str]:
-        named = (("id", self.id), ("site", self.site))
-        found = [f"{name}: {problem}" for name, value in named if (problem := identifier_problem(value))]
-        return found + [f"{name}: cannot be {value!r}" for name, value in named if value in (".", "..")]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OverrideConfig:
-    """A legacy preprocessing that is forced although it differs from the bundle's."""
-
-    path: str
-    accept_mismatch: bool = False
-    """Must be true: every message will say that preprocessing differs, and in which steps."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelOptions:
-    """The plain keys of section ``model``."""
-
-    bundle: str
-    runtime: Literal["auto", "litert", "tflite"] = "auto"
-    threads: int = 1
-    fallback: Literal["cpu", "none"] = "cpu"
-    """What takes over when a hardware delegate is lost; without meaning for delegate ``cpu``."""
-    trusted_keys: tuple[str, ...] = ()
-    """Base64 Ed25519 public keys; with any set, only bundles signed by one of them run."""
-    preprocess_override: OverrideConfig | None = None
-
-    def problems(self) -> list[str]:
-        found = _at_least(threads=(self.threads, 1)) + _at_most(threads=(self.threads, 256))
-        if not self.bundle:
-            found.append("bundle: must name a file")
-        if self.preprocess_override and not self.preprocess_override.accept_mismatch:
-            found.append(
-                "preprocess_override.accept_mismatch: must be true: the device would run another "
-                "preprocessing than the model was trained with, and every message will say so"
-            )
-        return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
-    options: ModelOptions
-    delegate: Any
-    """An instance of a kind from ``agent.runtime.KINDS``."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WindowConfig:
-    """A window closes after ``samples`` sampled frames or ``interval_s``, whichever comes first;
-    drift is tested on ``samples`` of them, collected over as many windows as that takes."""
-
-    samples: int = 250
-    interval_s: float = 300.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MonitorConfig:
-    sample_every: int = 10
-    """Statistics are taken of every n-th frame."""
-    window: WindowConfig = WindowConfig()
-    false_alarms_per_month: float = 1.0
-    """The promise, over all detectors of this device together."""
-    labelled_frames: int = 1000
-    """Accuracy is over the newest so many labelled frames, 10,000 at most."""
-
-    def problems(self) -> list[str]:
-        found = _at_least(
-            sample_every=(self.sample_every, 1),
-            window__samples=(self.window.samples, 20),
-            window__interval_s=(self.window.interval_s, 0.1),
-            labelled_frames=(self.labelled_frames, 1),
-        )
-        found += _at_most(
-            window__interval_s=(self.window.interval_s, LONGEST_INTERVAL_S),
-            labelled_frames=(self.labelled_frames, 10_000),
-        )
-        if self.false_alarms_per_month <= 0:
-            found.append("false_alarms_per_month: must be more than 0")
-        return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CaptureConfig:
-    enabled: bool = False
-
-    def problems(self) -> list[str]:
-        return ["enabled: sample capture is not part of this version; leave it false"] if self.enabled else []
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HealthConfig:
-    interval_s: float = 300.0
-
-    def problems(self) -> list[str]:
-        return _at_least(interval_s=(self.interval_s, 0.1)) + _at_most(
-            interval_s=(self.interval_s, LONGEST_INTERVAL_S)
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +25,7 @@ class AgentConfig:
     model: ModelConfig
     source: Source
     monitor: MonitorConfig
-    capture: CaptureConfig
+    capture: CaptureOptions
     mqtt: MqttOptions | None
     """None: the section is absent; telemetry stays in the outbox."""
     outbox: OutboxOptions
@@ -146,7 +36,7 @@ SECTIONS: dict[str, type[Any]] = {
     "device": DeviceConfig,
     "model": ModelOptions,
     "monitor": MonitorConfig,
-    "capture": CaptureConfig,
+    "capture": CaptureOptions,
     "mqtt": MqttOptions,
     "outbox": OutboxOptions,
     "health": HealthConfig,
@@ -229,7 +119,7 @@ class _Reader:
         model = self._model(data, delegates)
         source = self._kind(data["source"], sources, "source") if "source" in data else None
         monitor = self._section(data, "monitor", MonitorConfig)
-        capture = self._section(data, "capture", CaptureConfig)
+        capture = self._section(data, "capture", CaptureOptions)
         mqtt = self._section(data, "mqtt", MqttOptions) if "mqtt" in data else None
         outbox = self._section(data, "outbox", OutboxOptions)
         health = self._section(data, "health", HealthConfig)
@@ -281,24 +171,6 @@ class _Reader:
             return None
         self._check(made, root)
         return made
-
-
-def _at_least(**limits: tuple[float, float]) -> list[str]:
-    """Problems of ``name=(value, lowest)``."""
-    return [
-        f"{name.replace('__', '.')}: must be at least {low:g}, got {value:g}"
-        for name, (value, low) in limits.items()
-        if not value >= low
-    ]
-
-
-def _at_most(**limits: tuple[float, float]) -> list[str]:
-    """Problems of ``name=(value, highest)``."""
-    return [
-        f"{name.replace('__', '.')}: must be at most {high:g}, got {value:g}"
-        for name, (value, high) in limits.items()
-        if not value <= high
-    ]
 
 
 SECRET_KEYS = frozenset({"password", "password_file", "username", "key"})

@@ -58,6 +58,10 @@ class DelegateError(MachineError):
     """A delegate cannot be loaded, or failed while running."""
 
 
+class FrameLostError(MachineError):
+    """A frame was on its way when its runner was lost: it is counted, and the next one goes on."""
+
+
 class SourceError(MachineError):
     """A source of frames cannot be opened or was lost."""
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config import AgentConfig, DeviceConfig
+from agent.config import AgentConfig
+from agent.sections import DeviceConfig
 from agent.startup import Session
 from agent.telemetry.options import MqttOptions
 from agent.telemetry.ports import Link

@@ -66,8 +66,7 @@ surprise: 1
 
 def test_values_out_of_range() -> None:
     text = SMALLEST.replace("door-7", "'door/7'").replace("m.tflite", "m.tflite, threads: 0") + (
-        "monitor: {false_alarms_per_month: 0, window: {samples: 3}}\n"
-        "mqtt: {port: 99999}\ncapture: {enabled: true}\n"
+        "monitor: {false_alarms_per_month: 0, window: {samples: 3}}\nmqtt: {port: 99999}\n"
     )
     found = problems(text)
     assert "agent.yaml: model.threads: must be at least 1, got 0" in found
@@ -75,7 +74,6 @@ def test_values_out_of_range() -> None:
     assert "agent.yaml: monitor.false_alarms_per_month: must be more than 0" in found
     assert "agent.yaml: mqtt.port: expected 1 to 65535, got 99999" in found
     assert any(line.startswith("agent.yaml: device.id: ") for line in found)
-    assert any(line.startswith("agent.yaml: capture.enabled: ") for line in found)
 
 
 @pytest.mark.parametrize(

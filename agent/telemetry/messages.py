@@ -11,6 +11,8 @@ Times ``*_at`` are UTC in RFC 3339; durations carry their unit.
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from agent.telemetry.health_body import Health as Health
+
 TOPIC_ROOT = "litewatch/1"
 UNSEQUENCED = 0
 """``seq`` of what is published outside the outbox (births, wills, about, acks)."""
@@ -66,36 +68,6 @@ class About:
     reference_accuracy: float | None = None
     reference_labelled: int = 0
     config: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Health:
-    """How the agent and its machine are; counts are since the session began."""
-
-    uptime_s: float
-    frames_in: int
-    frames_dropped: int
-    """Evicted from the frame buffer because the model was slower than the source."""
-    frames_skipped: int
-    """Corrupt, oversized or unusable inputs."""
-    inferences: int
-    labels_joined: int
-    labels_unknown: int
-    latency_p50_ms: float | None
-    latency_p95_ms: float | None
-    last_inference_age_s: float | None
-    outbox_messages: int
-    outbox_bytes: int
-    outbox_evicted: int
-    outbox_set_aside: int
-    """Corrupt outbox databases put aside so far."""
-    outbox_oldest_age_s: float | None
-    rss_mib: float | None
-    cpu_s: float
-    disk_free_mib: float | None
-    soc_temperature_c: float | None = None
-    skipped_last: str = ""
-    """Why the last frame was skipped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

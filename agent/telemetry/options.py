@@ -29,6 +29,19 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HomeAssistantOptions:
+    """Announces the device to Home Assistant on the same broker."""
+
+    enabled: bool = False
+    prefix: str = "homeassistant"
+    """Home Assistant's discovery prefix."""
+
+    def problems(self, root: str = "mqtt.home_assistant") -> tuple[str, ...]:
+        bad = not self.prefix or any(char in "+#" for char in self.prefix) or self.prefix.startswith("$")
+        return (f"{root}.prefix: must be a topic without wildcards, got {self.prefix!r}",) if bad else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MqttOptions:
     """How to reach the MQTT broker."""
 
@@ -50,6 +63,9 @@ class MqttOptions:
     backoff_max_s: float = 120.0
     in_flight: int = 20
     """Messages sent to the broker and not yet acknowledged by it."""
+    commands: bool = True
+    """Whether the device takes commands from the broker."""
+    home_assistant: HomeAssistantOptions = HomeAssistantOptions()
 
     @property
     def tcp_port(self) -> int:
@@ -76,7 +92,8 @@ class MqttOptions:
         if self.client_id is not None and not 1 <= len(self.client_id.encode()) <= 2 * IDENTIFIER_LENGTH:
             found.append(f"{root}.client_id: expected 1 to {2 * IDENTIFIER_LENGTH} bytes")
         tls = self.tls.problems(f"{root}.tls") if self.tls else ()
-        return (*(problem for problem in found if problem), *tls)
+        home = self.home_assistant.problems(f"{root}.home_assistant")
+        return (*(problem for problem in found if problem), *tls, *home)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
