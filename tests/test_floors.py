@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 F0 = ("agent.errors", "agent.contracts", "agent.telemetry.messages", "agent.telemetry.health_body")
 F1 = (
-    "agent.structure", "agent.document", "agent.jsonschema", "agent.npy", "agent.config", "agent.sections", "agent.quantize",
+    "agent.structure", "agent.document", "agent.jsonschema", "agent.npy", "agent.config",
+    "agent.sections", "agent.quantize",
     "agent.plain_text", "agent.preprocess", "agent.decode", "agent.monitor",
     "agent.telemetry.wire", "agent.telemetry.options", "agent.telemetry.clock", "agent.telemetry.identity",
     "agent.telemetry.ports",
@@ -118,9 +119,8 @@ def test_the_ground_floor_needs_only_the_standard_library(name: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module not in STANDARD_LIBRARY_ONLY:
-                roots.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module not in STANDARD_LIBRARY_ONLY:
+            roots.add(node.module.split(".")[0])
     assert roots <= set(sys.stdlib_module_names)
 
 
