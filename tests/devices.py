@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Device:
         *,
         clock: Clock | None = None,
         outbox: dict[str, Any] | None = None,
+        outbox_clock: Callable[[], float] = time.monotonic,
+        replay_per_s: float = 1000.0,
         **mqtt: Any,
     ) -> None:
         version = "3.1.1" if broker.kind == "amqtt" else "5"
@@ -53,6 +56,7 @@ class Device:
             session=self.session,
             max_bytes=options.max_bytes,
             flush_interval_s=options.flush_interval_s,
+            clock=outbox_clock,
         )
         self.link = MqttLink(self.mqtt, client_id=f"litewatch-{SITE}-{DEVICE}")
         self.telemetry = Telemetry(
@@ -61,6 +65,7 @@ class Device:
             link=self.link,
             mqtt=self.mqtt,
             options=options,
+            replay_per_s=replay_per_s,
         )
         self.telemetry.start()
 

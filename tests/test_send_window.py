@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from agent.telemetry.backoff import Backoff
 from agent.telemetry.ports import Stored
-from agent.telemetry.send_window import PROBE, WIDTH, SendWindow
+from agent.telemetry.send_window import PROBE, WIDTH, Ask, SendWindow
 
 
 class Run:
@@ -31,6 +31,13 @@ class Run:
                     self.window.sent(row, self.token, ask, self.now)
                     sent.append(id_)
         return sent
+
+    def send_one(self, id_: int) -> None:
+        """The next of a backlog, and no more."""
+        ask = self.window.ask()
+        assert ask is not None and ask.after_id < id_
+        self.token += 1
+        self.window.sent(stored(id_), self.token, ask, self.now)
 
     def answer_all(self, outcome: str = "taken") -> None:
         for token in range(1, self.token + 1):
@@ -240,3 +247,23 @@ def test_backoff_doubles_under_full_jitter_and_is_bounded() -> None:
     assert [backoff.next_s() for _ in range(6)] == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
     backoff.reset()
     assert backoff.next_s() == 0.5
+
+
+def test_news_that_waits_for_a_backlog_to_be_confirmed_is_not_overdue_while_that_moves() -> None:
+    run = Run(last=5)
+    run.last = 6
+    run.window.sent(stored(6), 99, run_ask(run), 0.0)  # past the backlog
+    for step in range(1, 6):
+        run.now = 40.0 * step
+        assert not run.window.expire(run.now)
+        run.send_one(step)
+        run.ack(step)
+    assert run.window.deadline() == 200.0 + 60.0
+    assert run.window.expire(260.0)
+
+
+def run_ask(run: Run) -> Ask:
+    """What is asked for while the backlog has used up its share."""
+    ask = run.window.ask(backlog=False)
+    assert ask is not None and ask.fresh and ask.after_id == 5
+    return ask

@@ -4,11 +4,20 @@ Messages of earlier sessions that waited in the outbox are sent under the device
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.telemetry import wire
 from agent.telemetry.clock import Clock, format_utc, parse_utc
-from agent.telemetry.messages import UNSEQUENCED, Body, Envelope, PreprocessInUse, kind_of, schema_name, topic
+from agent.telemetry.messages import (
+    UNSEQUENCED,
+    Body,
+    Envelope,
+    PreprocessInUse,
+    Reply,
+    kind_of,
+    schema_name,
+    topic,
+)
 from agent.telemetry.ports import Publication, Stored
 
 HISTORICAL_S = 600.0
@@ -34,6 +43,11 @@ class Letterhead:
             topic=self.topic(kind), payload=wire.encode_around(envelope, wire.body_json(body)), retain=retain
         )
 
+    def answer(self, reply: Reply, *, to: str, correlation: bytes | None) -> Publication:
+        """A reply for the topic on which whoever asked waits for it. Raises WireError."""
+        made = self.publication(reply, retain=False)
+        return replace(made, topic=to, correlation=correlation)
+
     def stored(self, row: Stored, *, floor: int) -> Publication:
         """A message of the outbox; never retained, for an old state must not replace the newest."""
         envelope = Envelope(
@@ -46,7 +60,7 @@ class Letterhead:
             created_at=row.created_at,
             boot_id=row.boot_id,
             clock_synced=row.clock_synced,
-            historical=self.age_s(row) > HISTORICAL_S,
+            historical=self.historical(row),
             floor=floor,
             preprocess=None if row.preprocess is None else preprocess_from_json(row.preprocess),
             body=None,
@@ -55,6 +69,11 @@ class Letterhead:
 
     def topic(self, kind: str) -> str:
         return topic(self.site, self.device, kind)
+
+    def historical(self, row: Stored) -> bool:
+        """Whether ``row`` was made long ago, or before a boot since which the clock has lost its time."""
+        age_s = self.age_s(row)
+        return age_s > HISTORICAL_S or (age_s < 0 and row.boot_id != self.clock.boot_id)
 
     def age_s(self, row: Stored) -> float:
         """Seconds since ``row`` was made; by wall time only when the machine was rebooted since."""

@@ -68,6 +68,10 @@ class About:
     reference_accuracy: float | None = None
     reference_labelled: int = 0
     config: dict[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
+    """Of agent.yaml's text: changes when a reload was applied."""
+    config_is: Literal["newest", "last good"] = "newest"
+    """Whether a newer config or bundle was refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,6 +174,8 @@ class Check:
     cause: str | None
     rungs: tuple[CheckRung, ...]
     sentence: str = ""
+    transaction: str | None = None
+    """Of the command that asked for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,9 +17,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.telemetry.mqtt_problems import (
+    TAKEN_OVER,
     FileProblemError,
+    certificate_text,
     ended_text,
     refused_text,
     subscription_text,
@@ -28,6 +31,7 @@ from agent.telemetry.mqtt_problems import (
 )
 from agent.telemetry.options import MqttOptions, TlsOptions
 from agent.telemetry.ports import Answered, Closed, Connected, Event, LinkError, Publication, Received
+from agent.telemetry.tls_alert import alert_in, read_alert
 from agent.telemetry.wire import MAX_BYTES
 
 SESSION_EXPIRY_S = 24 * 3600
@@ -68,6 +72,18 @@ class MqttLink:
             raise LinkError("no connection")
         return self._connection.publish(publication)
 
+    def subscribe(self, topic: str) -> None:
+        """Hear one more topic on this connection, as far as the broker allows. Raises LinkError."""
+        if self._connection is None:
+            raise LinkError("no connection")
+        self._connection.subscribe(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear it no longer. Raises LinkError."""
+        if self._connection is None:
+            raise LinkError("no connection")
+        self._connection.unsubscribe(topic)
+
     def close(self) -> None:
         """End the connection in order; no event of it follows."""
         if self._connection is not None:
@@ -87,7 +103,9 @@ class _Connection:
         post: Callable[[Event], None],
     ) -> None:
         self._options = options
+        self._five = str(options.version) == "5"
         self._number = number
+        self._subscription: int | None = None
         self._topics = topics
         self._post_event = post
         self._lock = threading.Lock()
@@ -95,12 +113,14 @@ class _Connection:
         self._accepted = False
         self._in_flight = options.in_flight
         self._gone = threading.Event()
+        self._alert: str | None = None
         self._client = _make_client(options, client_id)
 
     def start(self, will: Publication | None) -> None:
         """Connect in a thread: names, sockets and certificates take their time."""
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+        self._client.on_socket_open = self._on_socket_open
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_publish = self._on_publish
@@ -109,10 +129,21 @@ class _Connection:
         threading.Thread(target=self._connect, name="litewatch-mqtt-connect", daemon=True).start()
 
     def publish(self, publication: Publication) -> int:
-        info = self._client.publish(publication.topic, publication.payload, qos=1, retain=publication.retain)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise LinkError(paho.error_string(info.rc))
+        info = self._client.publish(
+            publication.topic,
+            publication.payload,
+            qos=1,
+            retain=publication.retain,
+            properties=_publish_properties(publication) if self._five else None,
+        )
+        _require(info.rc)
         return info.mid
+
+    def subscribe(self, topic: str) -> None:
+        _require(self._client.subscribe(topic, 0)[0])
+
+    def unsubscribe(self, topic: str) -> None:
+        _require(self._client.unsubscribe(topic)[0])
 
     def close(self) -> None:
         with self._lock:
@@ -123,7 +154,7 @@ class _Connection:
     def _connect(self) -> None:
         try:
             _set_credentials(self._client, self._options)
-            if str(self._options.version) == "5":
+            if self._five:
                 self._client.connect(
                     self._options.host,
                     self._options.tcp_port,
@@ -134,13 +165,18 @@ class _Connection:
             else:
                 self._client.connect(self._options.host, self._options.tcp_port, self._options.keepalive_s)
         except Exception as error:  # whatever stops one attempt is a problem to show, not an end
-            self._closed(trouble_text(error, self._options))
+            alert = self._alert or alert_in(error)
+            refused = certificate_text(alert, self._options) if alert else None
+            self._closed(refused or trouble_text(error, self._options))
             return
         with self._lock:
             over = self._over
         if over:
             self._client.disconnect()
         self._client.loop_start()
+
+    def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        self._alert = read_alert(sock)
 
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None
@@ -154,11 +190,20 @@ class _Connection:
             return
         limit = getattr(properties, "ReceiveMaximum", None)
         self._in_flight = min(self._in_flight, limit) if limit else self._in_flight
-        client.subscribe([(topic, 1) for topic in self._topics])
+        if self._five:
+            # As published: who retains a command while the device listens is not to be obeyed either.
+            how = SubscribeOptions(qos=1, retainAsPublished=True)
+            _, self._subscription = client.subscribe([(topic, how) for topic in self._topics])
+        else:
+            _, self._subscription = client.subscribe([(topic, 1) for topic in self._topics])
 
     def _on_subscribe(
-        self, _client: paho.Client, _data: Any, _mid: int, reasons: Sequence[ReasonCode], _properties: Any
+        self, _client: paho.Client, _data: Any, mid: int, reasons: Sequence[ReasonCode], _properties: Any
     ) -> None:
+        if mid != self._subscription:
+            if any(reason.value >= FAILURE for reason in reasons):
+                _log.warning("broker %s: refuses an additional subscription", self._options.address)
+            return
         refused = [
             topic for topic, reason in zip(self._topics, reasons, strict=False) if reason.value >= FAILURE
         ]
@@ -182,9 +227,15 @@ class _Connection:
             topic = message.topic
         except UnicodeDecodeError:
             return
+        asked = message.properties
         self._post(
             Received(
-                connection=self._number, topic=topic, payload=bytes(message.payload), retained=message.retain
+                connection=self._number,
+                topic=topic,
+                payload=bytes(message.payload),
+                retained=message.retain,
+                response_topic=getattr(asked, "ResponseTopic", None),
+                correlation=getattr(asked, "CorrelationData", None),
             )
         )
 
@@ -192,13 +243,14 @@ class _Connection:
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
         if self._accepted:
-            self._closed(ended_text(reason, self._options))
+            self._closed(ended_text(reason, self._options), taken_over=reason.value == TAKEN_OVER)
         else:
-            self._closed(unanswered_text(self._options))
+            refused = certificate_text(self._alert, self._options) if self._alert else None
+            self._closed(refused or unanswered_text(self._options))
         self._gone.set()
 
-    def _closed(self, problem: str) -> None:
-        self._post(Closed(connection=self._number, problem=problem))
+    def _closed(self, problem: str, *, taken_over: bool = False) -> None:
+        self._post(Closed(connection=self._number, problem=problem, taken_over=taken_over))
 
     def _post(self, event: Event) -> None:
         with self._lock:
@@ -234,6 +286,22 @@ def _connect_properties() -> Properties:
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
     properties.MaximumPacketSize = PACKET_BYTES
     return properties
+
+
+def _publish_properties(publication: Publication) -> Properties | None:
+    if publication.correlation is None and publication.expiry_s is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    if publication.correlation is not None:
+        properties.CorrelationData = publication.correlation
+    if publication.expiry_s is not None:
+        properties.MessageExpiryInterval = publication.expiry_s
+    return properties
+
+
+def _require(code: MQTTErrorCode) -> None:
+    if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+        raise LinkError(paho.error_string(code))
 
 
 def _set_credentials(client: paho.Client, options: MqttOptions) -> None:

@@ -52,6 +52,22 @@ def refused_text(reason: Reason, options: MqttOptions) -> str:
     return f"{broker}: refuses the connection: {str(reason).lower()}"
 
 
+def certificate_text(alert: str, options: MqttOptions) -> str:
+    """The broker ended TLS with an alert: nearly always about this device's own certificate."""
+    broker = f"broker {options.address}"
+    if "certificate" not in alert and alert not in ("unknown ca", "decrypt error", "access denied"):
+        return f"{broker}: ends TLS ({alert})"
+    if options.tls is None or options.tls.certificate is None:
+        return (
+            f"{broker}: wants a certificate of this device ({alert}); "
+            "set mqtt.tls.certificate and mqtt.tls.key"
+        )
+    return (
+        f"{broker}: refuses this device's certificate ({alert}); "
+        "check mqtt.tls.certificate, its dates and who signed it"
+    )
+
+
 def unanswered_text(options: MqttOptions) -> str:
     """The broker hung up on our first packet."""
     tls = "with" if options.tls else "without"

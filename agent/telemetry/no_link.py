@@ -25,5 +25,11 @@ class NoLink:
     def publish(self, publication: Publication) -> int:
         raise LinkError("no broker")
 
+    def subscribe(self, topic: str) -> None:
+        raise LinkError("no broker")
+
+    def unsubscribe(self, topic: str) -> None:
+        raise LinkError("no broker")
+
     def close(self) -> None:
         return

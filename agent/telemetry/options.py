@@ -110,6 +110,8 @@ class OutboxOptions:
     """Whose word deletes a message: the collector's, after its own commit, or only the broker's."""
     ack_timeout_s: float = 60.0
     """Unconfirmed messages are sent again after this; it grows while nobody answers."""
+    replay_per_s: float = 20.0
+    """What waited more than ten minutes goes out no faster."""
 
     def problems(self, root: str = "outbox") -> tuple[str, ...]:
         """Every value out of range, by its dotted path."""
@@ -117,6 +119,7 @@ class OutboxOptions:
             _range(f"{root}.max_bytes", self.max_bytes, 1024 * 1024, 2**40),
             _range(f"{root}.flush_interval_s", self.flush_interval_s, 0.1, 3_600),
             _range(f"{root}.ack_timeout_s", self.ack_timeout_s, 1, 3_600),
+            _range(f"{root}.replay_per_s", self.replay_per_s, 0.1, 10_000),
         )
         return tuple(problem for problem in found if problem)
 

@@ -7,7 +7,9 @@ that what an abandoned connection still says is ignored.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
+
+from agent.telemetry.messages import Envelope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +93,15 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
-    """One message for the broker, always QoS 1."""
+    """One message for the broker, always QoS 1. What MQTT 3.1.1 cannot say is left out there."""
 
     topic: str
     payload: bytes
     retain: bool = False
+    correlation: bytes | None = None
+    """The correlation data of the request that this answers (MQTT 5)."""
+    expiry_s: int | None = None
+    """After so long without delivery the broker may forget it (MQTT 5)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,10 +114,14 @@ class Connected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Closed:
-    """The connection failed or ended; ``problem`` says why in one readable line."""
+    """The connection failed or ended; ``problem`` says why in one readable line.
+
+    ``taken_over``: the broker says that another client came with this device's id.
+    """
 
     connection: int
     problem: str
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,15 +136,33 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message for this device."""
+    """A message for this device. Where and with what to answer is said by MQTT 5 only."""
 
     connection: int
     topic: str
     payload: bytes
     retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
 
 
 Event: TypeAlias = Connected | Closed | Answered | Received
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inbound:
+    """A readable message to this device, and where whoever sent it wants the answer.
+
+    ``reply_to`` None: on the device's topic ``reply``.
+    """
+
+    envelope: Envelope
+    reply_to: str | None = None
+    correlation: bytes | None = None
+
+    @property
+    def body(self) -> Any:
+        return self.envelope.body
 
 
 class LinkError(Exception):
@@ -160,6 +188,14 @@ class Link(Protocol):
 
     def publish(self, publication: Publication) -> int:
         """Hand over one publication; the token that its ``Answered`` will carry. Raises LinkError."""
+        ...
+
+    def subscribe(self, topic: str) -> None:
+        """Hear one more topic on this connection, as far as the broker allows. Raises LinkError."""
+        ...
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear it no longer. Raises LinkError."""
         ...
 
     def close(self) -> None:

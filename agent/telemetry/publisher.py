@@ -9,17 +9,32 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from agent.errors import WireError
-from agent.telemetry import wire
 from agent.telemetry.backoff import Backoff
 from agent.telemetry.letterhead import Letterhead
-from agent.telemetry.messages import KINDS, About, Ack, Envelope, PreprocessInUse, State, kind_of
-from agent.telemetry.ports import Answered, Closed, Connected, Event, Link, LinkError, Outbox, Received
-from agent.telemetry.sender import Counters, Sender
+from agent.telemetry.messages import About, PreprocessInUse, Reply, State, kind_of
+from agent.telemetry.ports import (
+    Answered,
+    Closed,
+    Connected,
+    Event,
+    Inbound,
+    Link,
+    LinkError,
+    Outbox,
+    Publication,
+    Received,
+)
+from agent.telemetry.reception import INBOUND, Reception
+from agent.telemetry.replies import Addressed, Replies
+from agent.telemetry.rivals import Rivals
+from agent.telemetry.sender import REPLAY_PER_S, Counters, Sender
 
-INBOUND = tuple(kind for kind, about in KINDS.items() if about.inbound)
+ACKS_ONLY = ("ack",)
+ANNOUNCEMENT = "announcement"
+GONE = b"offline"
+"""What an application says on its birth topic when it leaves: no reason to announce anything."""
 STABLE_S = 10.0
 """A connection that lasted this long clears the backoff."""
 FLAPS = 3
@@ -33,22 +48,29 @@ JOIN_S = 5.0
 _log = logging.getLogger(__name__)
 
 
+_Retained: TypeAlias = tuple[State | About, PreprocessInUse | None] | Publication
+
+
 @dataclass(slots=True)
 class _Shared:
     """What other threads hand over, under the condition."""
 
     events: deque[Event] = field(default_factory=deque)
-    retained: dict[str, tuple[State | About, PreprocessInUse | None]] = field(default_factory=dict)
+    retained: dict[str, _Retained] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
+    replies: Replies = field(default_factory=Replies)
+    birth_topic: str | None = None
     woken: bool = False
     stop_at: float | None = None
 
 
 class Publisher:
-    """``inbound`` is called from this thread with each message to the device that is no ack.
+    """Called from this thread: ``inbound`` with each label and command, ``refused`` with a command that
+    cannot be one and its problems, ``undelivered`` with a reply that the broker would not take to
+    whoever asked.
 
     ``broker`` is its address, for people to read. ``speaks_for_device``: whether the end of its
-    connection means that the device is lost.
+    connection means that the device is lost; who does not speak for it hears acks only.
     """
 
     def __init__(
@@ -62,8 +84,11 @@ class Publisher:
         connect_timeout_s: float,
         confirm: Literal["collector", "broker"],
         ack_timeout_s: float,
-        inbound: Callable[[Envelope], None],
+        inbound: Callable[[Inbound], None],
+        refused: Callable[[Received, tuple[str, ...]], None] = lambda event, problems: None,
+        undelivered: Callable[[Reply], None] = lambda reply: None,
         speaks_for_device: bool = True,
+        replay_per_s: float = REPLAY_PER_S,
     ) -> None:
         self.counters = Counters()
         self.link_problem: str | None = None
@@ -73,7 +98,7 @@ class Publisher:
         self._backoff = backoff
         self._broker = broker
         self._connect_timeout_s = connect_timeout_s
-        self._inbound = inbound
+        self._undelivered = undelivered
         self._speaks_for_device = speaks_for_device
         self._sender = Sender(
             outbox=outbox,
@@ -82,11 +107,22 @@ class Publisher:
             confirm=confirm,
             ack_timeout_s=ack_timeout_s,
             counters=self.counters,
+            replay_per_s=replay_per_s,
+        )
+        self._reception = Reception(
+            letterhead=letterhead,
+            counters=self.counters,
+            deliver=inbound,
+            acknowledged=self._sender.acknowledged,
+            refuse=refused,
         )
         self._now = letterhead.clock.monotonic
         self._phase: Literal["down", "connecting", "up"] = "down"
         self._phase_at = self._attempt_at = self._now()
         self._short_lived = 0
+        self._rivals = Rivals(letterhead.session)
+        self._own_state = letterhead.topic("state")
+        self._also_heard: set[str] = set()
         self._shared = _Shared()
         self._condition = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="litewatch-publisher", daemon=True)
@@ -116,6 +152,32 @@ class Publisher:
         with self._condition:
             self._shared.retained[kind] = (body, preprocess)
             self._shared.dirty.add(kind)
+            self._shared.woken = True
+            self._condition.notify()
+
+    def rebirth(self) -> None:
+        """Publish everything that is retained once more."""
+        with self._condition:
+            self._shared.dirty = set(self._shared.retained)
+            self._shared.woken = True
+            self._condition.notify()
+
+    def announce(self, publication: Publication | None, *, birth_topic: str | None) -> None:
+        """Keep ``publication`` on its topic, now, after each connect and after each birth message."""
+        with self._condition:
+            self._shared.retained.pop(ANNOUNCEMENT, None)
+            self._shared.dirty.discard(ANNOUNCEMENT)
+            if publication is not None:
+                self._shared.retained[ANNOUNCEMENT] = publication
+                self._shared.dirty.add(ANNOUNCEMENT)
+            self._shared.birth_topic = birth_topic
+            self._shared.woken = True
+            self._condition.notify()
+
+    def reply(self, addressed: Addressed) -> None:
+        """Send a reply to the topic on which it is awaited."""
+        with self._condition:
+            self._shared.replies.put(addressed)
             self._shared.woken = True
             self._condition.notify()
 
@@ -153,7 +215,9 @@ class Publisher:
         self._care_for_connection()
         if self._phase == "up":
             try:
+                self._listen()
                 self._publish_retained()
+                self._shared.replies.send(self._sender)
                 self._sender.publish_stored()
             except LinkError:
                 pass  # what was not sent stays where it is; the Closed event follows
@@ -178,7 +242,7 @@ class Publisher:
             return False
         if self._phase != "up" or now >= stop_at:
             return True
-        if self._shared.dirty or self._sender.in_flight:
+        if self._shared.dirty or self._shared.replies.waiting or self._sender.in_flight:
             return False
         return not self._sender.unconfirmed or now >= self._sender.answered_at + ACK_WAIT_S
 
@@ -198,13 +262,16 @@ class Publisher:
         self._link.open(
             self.counters.connections,
             will=self._letterhead.publication(lost, retain=True) if self._speaks_for_device else None,
-            topics=[self._letterhead.topic(kind) for kind in INBOUND],
+            topics=[
+                self._letterhead.topic(kind) for kind in (INBOUND if self._speaks_for_device else ACKS_ONLY)
+            ],
             post=self._post,
         )
 
     def _end_connection(self, problem: str) -> None:
         self._link.close()
         now = self._now()
+        self._shared.replies.connection_lost()
         if self._phase == "up":
             self._short_lived += 1
             if now - self._phase_at >= STABLE_S:
@@ -225,17 +292,30 @@ class Publisher:
     def _publish_retained(self) -> None:
         with self._condition:
             due = {kind: self._shared.retained[kind] for kind in self._shared.dirty}
-        for kind, (body, preprocess) in due.items():
+        for kind, kept in due.items():
             if not self._sender.has_room:
                 return  # the next answer brings us here again
-            if isinstance(body, State):
-                body = replace(body, connection=self.counters.connections)
-            floor = self._outbox.floor(self._outbox.session)
-            publication = self._letterhead.publication(body, retain=True, preprocess=preprocess, floor=floor)
-            self._sender.publish(publication, kind)
+            self._sender.publish(kept if isinstance(kept, Publication) else self._birth(*kept))
             with self._condition:
-                if self._shared.retained[kind] == due[kind]:
+                if self._shared.retained.get(kind) == kept:
                     self._shared.dirty.discard(kind)
+
+    def _birth(self, body: State | About, preprocess: PreprocessInUse | None) -> Publication:
+        if isinstance(body, State):
+            body = replace(body, connection=self.counters.connections)
+        floor = self._outbox.floor(self._outbox.session)
+        return self._letterhead.publication(body, retain=True, preprocess=preprocess, floor=floor)
+
+    def _listen(self) -> None:
+        """Hear what else is wanted on this connection; a broker that refuses it is no hindrance."""
+        wanted = {self._own_state} if self._speaks_for_device else set()
+        wanted |= {self._shared.birth_topic} if self._shared.birth_topic else set()
+        for topic in sorted(wanted - self._also_heard):
+            self._link.subscribe(topic)
+            self._also_heard.add(topic)
+        for topic in sorted(self._also_heard - wanted):
+            self._link.unsubscribe(topic)
+            self._also_heard.discard(topic)
 
     def _post(self, event: Event) -> None:
         with self._condition:
@@ -256,9 +336,13 @@ class Publisher:
             case Connected():
                 self._on_connected(event)
             case Closed():
+                self.counters.takeovers += event.taken_over
                 self._end_connection(event.problem)
             case Answered():
                 self._sender.answered(event)
+                refused = self._shared.replies.answered(event)
+                if refused is not None:
+                    self._undelivered(refused)
             case Received():
                 self._on_received(event)
 
@@ -268,21 +352,15 @@ class Publisher:
             _log.info("connected to the broker again")
             self.link_problem = None
         self._sender.begin(event.in_flight)
+        self._also_heard.clear()
         with self._condition:
             self._shared.dirty = set(self._shared.retained)
 
     def _on_received(self, event: Received) -> None:
-        kind = event.topic.rpartition("/")[2]
-        try:
-            if kind not in INBOUND:
-                raise WireError("topic: no message for a device")
-            if event.retained:
-                raise WireError(f"{kind}: retained messages to a device are ignored")
-            envelope = wire.decode(event.payload, kind=kind)
-            if not isinstance(envelope.body, Ack):
-                self._inbound(envelope)
-            elif not self._sender.acknowledged(envelope.body):
-                raise WireError(f"ack: upto {envelope.body.upto} was never sent")
-        except WireError as error:
-            self.counters.inbound_refused += 1
-            _log.info("ignored a message on %s: %s", event.topic, error)
+        if event.topic == self._own_state:
+            self.counters.takeovers += self._rivals.heard(event.payload)
+        elif event.topic != self._shared.birth_topic:
+            self._reception.take(event)
+        elif event.payload != GONE:
+            with self._condition:
+                self._shared.dirty |= {ANNOUNCEMENT} & self._shared.retained.keys()

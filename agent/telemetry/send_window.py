@@ -52,6 +52,7 @@ class SendWindow:
         self._timeout_s = timeout_s
         self._width = WIDTH
         self._silences = 0
+        self._progress_at = 0.0
         self._overdue = False
         self._unheard = False
         self._cursor = 0
@@ -78,15 +79,18 @@ class SendWindow:
         self._newest = newest
         self._go_back()
 
-    def ask(self, others: int = 0) -> Ask | None:
-        """What to read next; None when the broker must answer first (``others``: its other debts)."""
+    def ask(self, others: int = 0, *, backlog: bool = True) -> Ask | None:
+        """What to read next; None when the broker must answer first (``others``: its other debts).
+
+        Without ``backlog`` only what is fresh: the rest has used up its share of the line for now.
+        """
         free = self._in_flight_limit - len(self._in_flight) - others
         if free <= 0:
             return None
         if self._again:
             return Ask(after_id=self._again.popleft() - 1, limit=1, again=True)
         room = self._width - len(self._outstanding)
-        if room > 0:
+        if room > 0 and backlog:
             return Ask(after_id=self._cursor, limit=min(free, room))
         return Ask(after_id=max(self._cursor, self._newest), limit=free, fresh=True)
 
@@ -126,6 +130,7 @@ class SendWindow:
         }
         if removed:
             self._progress()
+            self._progress_at = now
         else:
             missing = self._find(session, upto + 1)
             self._overdue = missing is not None and now - self._outstanding[missing].at >= QUICK_S
@@ -156,7 +161,8 @@ class SendWindow:
             return oldest
         # To a collector that starts after its devices, waiting the whole timeout would be long.
         patience_s = min(self._timeout_s, UNHEARD_S) if self._unheard else self._timeout_s
-        return oldest + patience_s * 2.0 ** min(self._silences, DOUBLINGS)
+        # A fresh message is confirmed only after the backlog before it: while that moves, nothing is late.
+        return max(oldest, self._progress_at) + patience_s * 2.0 ** min(self._silences, DOUBLINGS)
 
     def _find(self, session: str, seq: int) -> int | None:
         for id_, sent in self._outstanding.items():

@@ -11,6 +11,7 @@ from typing import Literal
 from agent.telemetry.letterhead import Letterhead
 from agent.telemetry.messages import Ack
 from agent.telemetry.ports import Answered, Link, Outbox, Publication, Stored
+from agent.telemetry.rate_limit import RateLimit
 from agent.telemetry.send_window import Ask, SendWindow
 
 
@@ -31,8 +32,15 @@ class Counters:
     """Messages to this device that were malformed, retained or did not fit."""
     inbound_dropped: int = 0
     """Messages to this device for which the inbox had no room."""
+    commands_limited: int = 0
+    """Commands that came too fast."""
+    takeovers: int = 0
+    """Times another client came with this device's identity, as the broker said or its state shows."""
 
 
+REPLAY_PER_S = 20.0
+"""What waited through an outage goes out no faster, so that a fleet whose broker returns does not
+drown its collector: three days at default settings take two minutes."""
 SILENCES = 2
 """So often in a row confirmation was overdue (with the doubled wait, three timeouts) before it is told."""
 
@@ -49,6 +57,7 @@ class Sender:
         confirm: Literal["collector", "broker"],
         ack_timeout_s: float,
         counters: Counters,
+        replay_per_s: float = REPLAY_PER_S,
     ) -> None:
         self.problems: tuple[str, ...] = ()
         self.answered_at = letterhead.clock.monotonic()
@@ -61,7 +70,9 @@ class Sender:
         self._now = letterhead.clock.monotonic
         self._in_flight_limit = 1
         self._epoch = outbox.epoch
-        self._kinds: dict[int, str] = {}
+        self._replay = RateLimit(per_s=replay_per_s, burst=max(1, int(replay_per_s)), now=self._now())
+        self._replay_at: float | None = None
+        self._topics: dict[int, str] = {}
         self._direct: set[int] = set()
         self._refusals: dict[str, str] = {}
         self._sent_seq = 0
@@ -85,21 +96,27 @@ class Sender:
 
     @property
     def deadline(self) -> float | None:
-        """When confirmation will be overdue."""
-        return self._window.deadline()
+        """When confirmation will be overdue, or the replay goes on."""
+        due = (self._window.deadline(), self._replay_at)
+        return min((at for at in due if at is not None), default=None)
 
     def begin(self, in_flight: int) -> None:
         """A new connection stands: everything unconfirmed is to be sent again."""
         self._in_flight_limit = in_flight
-        self._kinds.clear()
+        self._topics.clear()
         self._direct.clear()
         self._begin_window()
 
-    def publish(self, publication: Publication, kind: str) -> None:
-        """Send a message that is not in the outbox. Raises LinkError."""
+    def publish(self, publication: Publication, *, lasting: bool = True) -> int:
+        """Send a message that is not in the outbox; its token. Raises LinkError.
+
+        ``lasting``: that the broker refuses it is a problem until it takes the next one.
+        """
         token = self._link.publish(publication)
         self._direct.add(token)
-        self._kinds[token] = kind
+        if lasting:
+            self._topics[token] = publication.topic
+        return token
 
     def publish_stored(self) -> None:
         """Send what the outbox holds, as far as the broker and the window allow. Raises LinkError."""
@@ -108,7 +125,8 @@ class Sender:
             self._tell()
         if self._epoch != self._outbox.epoch:
             self._begin_window()
-        while (ask := self._window.ask(len(self._direct))) is not None:
+        self._replay_at = None
+        while (ask := self._window.ask(len(self._direct), backlog=self._replay_at is None)) is not None:
             rows = self._outbox.peek(ask.after_id, ask.limit)
             if not rows and not ask.again:
                 return
@@ -118,17 +136,18 @@ class Sender:
     def answered(self, event: Answered) -> None:
         """The broker's word on one publication."""
         self.answered_at = self._now()
-        if event.token not in self._direct:
+        stored = event.token not in self._direct
+        if stored:
             self._taken = event.outcome == "taken"
         self._direct.discard(event.token)
-        kind = self._kinds.pop(event.token, None)
+        topic = self._topics.pop(event.token, None)
         self._counters.unheard += event.outcome == "unheard"
         self._counters.refused += event.outcome == "refused"
         removed = self._window.answered(event.token, event.outcome)
         if removed is not None:
             self._outbox.delete([removed])
-        if kind is not None:
-            self._judge(kind, event)
+        if topic is not None:
+            self._judge(topic, event, stored=stored)
 
     def acknowledged(self, ack: Ack) -> bool:
         """The collector's word; False when it speaks of messages that were never sent."""
@@ -153,21 +172,29 @@ class Sender:
         for row in rows:
             if self._window.passes(row, ask):
                 continue
-            token = self._link.publish(self._letterhead.stored(row, floor=floors[row.session]))
-            self._kinds[token] = row.kind
+            publication = self._letterhead.stored(row, floor=floors[row.session])
+            if not ask.fresh and not ask.again and not self._may_replay(row):
+                return
+            token = self._link.publish(publication)
+            self._topics[token] = publication.topic
             self._window.sent(row, token, ask, self._now())
             self._counters.sent += 1
             if row.session == self._outbox.session:
                 self._sent_seq = max(self._sent_seq, row.seq)
 
-    def _judge(self, kind: str, event: Answered) -> None:
-        topic = self._letterhead.topic(kind)
+    def _may_replay(self, row: Stored) -> bool:
+        if not self._letterhead.historical(row) or self._replay.take(self._now()):
+            return True
+        self._replay_at = self._replay.again_at
+        return False
+
+    def _judge(self, topic: str, event: Answered, *, stored: bool) -> None:
         if event.outcome == "refused":
-            self._refusals[kind] = f"the broker refuses {topic}: {event.reason}; its messages wait"
-        elif event.outcome == "unheard" and self._confirm == "broker":
-            self._refusals[kind] = f"nobody subscribes to {topic}; its messages wait"
+            self._refusals[topic] = f"the broker refuses {topic}: {event.reason}; its messages wait"
+        elif event.outcome == "unheard" and self._confirm == "broker" and stored:
+            self._refusals[topic] = f"nobody subscribes to {topic}; its messages wait"
         else:
-            self._refusals.pop(kind, None)
+            self._refusals.pop(topic, None)
         self._tell()
 
     def _tell(self) -> None:

@@ -1,25 +1,41 @@
 """What the rest of the agent sees of telemetry: emit messages, set the state, read the inbox."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from random import random as uniform
 
+from agent.errors import OutboxError, WireError
 from agent.telemetry import wire
 from agent.telemetry.backoff import Backoff
 from agent.telemetry.clock import format_utc
 from agent.telemetry.letterhead import Letterhead, preprocess_to_json
-from agent.telemetry.messages import About, Body, DeviceState, Envelope, PreprocessInUse, State, kind_of
+from agent.telemetry.messages import (
+    About,
+    Body,
+    Command,
+    DeviceState,
+    PreprocessInUse,
+    Reply,
+    State,
+    kind_of,
+)
 from agent.telemetry.options import MqttOptions, OutboxOptions
-from agent.telemetry.ports import Link, Outbox, OutboxStats
+from agent.telemetry.ports import Inbound, Link, Outbox, OutboxStats, Publication, Received
 from agent.telemetry.publisher import Publisher
-from agent.telemetry.sender import Counters
+from agent.telemetry.replies import Addressed
+from agent.telemetry.reply_address import reply_topic, transaction_in
+from agent.telemetry.sender import REPLAY_PER_S, Counters
 
 INBOX = 1000
 """Most messages to the device that wait to be read; more are dropped and counted."""
 PROBLEMS = 50
 """Most problems in one state; the last of them then says how many more there are."""
 PROBLEM_CHARS = 500
+NO_COMMANDS = "mqtt.commands is false in agent.yaml: this device takes no commands from the broker"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +47,11 @@ class TelemetryStats:
     outbox: OutboxStats
     oldest_age_s: float | None
     problems: tuple[str, ...]
+
+    @property
+    def takeovers(self) -> int:
+        """Times another client came with this device's identity: a copied card."""
+        return self.counters.takeovers
 
 
 class Telemetry:
@@ -44,9 +65,11 @@ class Telemetry:
         link: Link,
         mqtt: MqttOptions,
         options: OutboxOptions,
+        replay_per_s: float = REPLAY_PER_S,
         random: Callable[[], float] = uniform,
     ) -> None:
-        self.inbox: SimpleQueue[Envelope] = SimpleQueue()
+        self.inbox: SimpleQueue[Inbound] = SimpleQueue()
+        self._commands = mqtt.commands
         self._letterhead = letterhead
         self._outbox = outbox
         self._preprocess: PreprocessInUse | None = None
@@ -61,6 +84,9 @@ class Telemetry:
             confirm=options.confirm,
             ack_timeout_s=options.ack_timeout_s,
             inbound=self._deliver,
+            refused=self._refuse,
+            undelivered=self._keep,
+            replay_per_s=replay_per_s,
         )
 
     def start(self) -> None:
@@ -107,9 +133,26 @@ class Telemetry:
         wire.body_json(about)
         self._publisher.retain(about, self._preprocess)
 
+    def say_state_again(self) -> None:
+        """Say state, about and announcement once more on their topics."""
+        self._publisher.rebirth()
+
     def set_preprocess(self, preprocess: PreprocessInUse | None) -> None:
         """Which preprocessing makes the numbers of every message from now on."""
         self._preprocess = preprocess
+
+    def set_announcement(self, publication: Publication | None, *, birth_topic: str | None) -> None:
+        """What another application on this broker is told of the device: published now, after each
+        connect, and whenever that application says on ``birth_topic`` that it has come. None: nothing
+        more; what a retained one left behind goes with an empty retained payload first."""
+        self._publisher.announce(publication, birth_topic=birth_topic)
+
+    def reply(self, inbound: Inbound, reply: Reply) -> None:
+        """Answer: to the topic its sender named (MQTT 5), else kept for the topic ``reply``.
+
+        An answer that cannot be sent is said to be so; one that comes after ``stop`` is lost.
+        """
+        self._answer(reply, inbound.reply_to, inbound.correlation)
 
     def flush(self) -> None:
         """Commit everything that waits to the disk, now."""
@@ -134,11 +177,37 @@ class Telemetry:
         self._publisher.stop(timeout_s)
         self._outbox.close()
 
-    def _deliver(self, envelope: Envelope) -> None:
-        if self.inbox.qsize() >= INBOX:
+    def _deliver(self, inbound: Inbound) -> None:
+        body = inbound.body
+        if isinstance(body, Command) and not self._commands:
+            self.reply(inbound, Reply(transaction=body.transaction, ok=False, problems=(NO_COMMANDS,)))
+        elif self.inbox.qsize() >= INBOX:
             self._publisher.counters.inbound_dropped += 1
         else:
-            self.inbox.put(envelope)
+            self.inbox.put(inbound)
+
+    def _refuse(self, event: Received, problems: tuple[str, ...]) -> None:
+        reply = Reply(transaction=transaction_in(event.payload), ok=False, problems=_sayable(problems))
+        self._answer(reply, event.response_topic, event.correlation)
+
+    def _answer(self, reply: Reply, asked: str | None, correlation: bytes | None) -> None:
+        topic = reply_topic(asked, own=self._letterhead.topic("reply"))
+        try:
+            wire.body_json(reply)
+        except WireError as error:
+            said = tuple(f"the answer cannot be sent: {problem}" for problem in error.problems)
+            reply = Reply(transaction=None, ok=False, problems=_sayable(said))
+        if topic is None:
+            self._keep(reply)
+            return
+        publication = self._letterhead.answer(reply, to=topic, correlation=correlation)
+        self._publisher.reply(Addressed(reply=reply, publication=publication))
+
+    def _keep(self, reply: Reply) -> None:
+        try:
+            self.emit(reply, urgent=True)
+        except OutboxError as error:
+            _log.warning("a reply was lost: %s", error)
 
 
 def _sayable(problems: tuple[str, ...]) -> tuple[str, ...]:
