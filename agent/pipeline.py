@@ -3,26 +3,14 @@
 Orchestrates interfaces only: it holds no clock, file or thread, and time is an argument.
 """
 
-import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.contracts import Decoder, Frame, Prediction, Runner
-from agent.preprocess.compiled import Compiled
+from agent.contracts import Array, Decoder, Frame, Prediction, Runner
+from agent.monitor.latency import LatencyHistogram
+from agent.preprocess.compiled import Compiled, Prepared
 from agent.truth import Truth
-from agent.watch import Watch
-
-LATENCIES_KEPT = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Latency:
-    """Percentiles (nearest rank) of the newest frames, from payload to prediction; None before the
-    first."""
-
-    p50_ms: float | None
-    p95_ms: float | None
+from agent.watch import Seen, Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +25,10 @@ class Outcome:
 class Pipeline:
     """Runs frames through one model.
 
-    ``clock_ns`` is only read to measure latency. Raises what its parts raise: FrameError for a
-    frame that cannot be used, DelegateError when the delegate fails.
+    ``clock_ns`` is only read to measure latency; ``look`` is shown the 8-bit picture (or the vector)
+    of each sampled frame. Raises what its parts raise: FrameError for a frame that cannot be used,
+    FrameLostError for one that was on its way when the runner was lost, DelegateError when the
+    delegate fails for good.
     """
 
     def __init__(
@@ -52,6 +42,7 @@ class Pipeline:
         truth: Truth,
         sample_every: int,
         clock_ns: Callable[[], int],
+        look: Callable[[Array], None] | None = None,
     ) -> None:
         self._session = session
         self._preprocess = preprocess
@@ -59,10 +50,12 @@ class Pipeline:
         self._decoder = decoder
         self._watch = watch
         self._truth = truth
-        self._sample_every = sample_every
+        self.sample_every = sample_every
         self._clock_ns = clock_ns
+        self._look = look
         self._outputs = runner.outputs
-        self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self.latency = LatencyHistogram()
+        """From payload to prediction, of the frames since its reader cleared it."""
         self.frames = 0
         """Frames given to ``process``, usable or not."""
         self.inferences = 0
@@ -73,8 +66,8 @@ class Pipeline:
         started_ns = self._clock_ns()
         self.frames += 1
         prepared = self._preprocess(frame.payload)
-        due = self.inferences % self._sample_every == 0
-        seen = self._watch.see(self._preprocess.feature_view(prepared)) if due else None
+        due = self.inferences % self.sample_every == 0
+        seen = self._see(prepared) if due else None
         raw = self._runner.run(prepared.tensor)
         prediction = self._decoder.decode(raw, self._outputs)
         frame_id = f"{self._session}-{self.frames}"
@@ -85,12 +78,11 @@ class Pipeline:
         if seen is not None:
             self._watch.observe(seen, prediction, now_ns=ended_ns)
         self.last_inference_ns = ended_ns
-        self._latencies_ns.append(ended_ns - started_ns)
+        self.latency.add(ended_ns - started_ns)
         return Outcome(frame=frame_id, name=frame.name, prediction=prediction)
 
-    def latency(self) -> Latency:
-        if not self._latencies_ns:
-            return Latency(p50_ms=None, p95_ms=None)
-        ordered = sorted(self._latencies_ns)
-        p50, p95 = (ordered[math.ceil(share * len(ordered)) - 1] / 1e6 for share in (0.50, 0.95))
-        return Latency(p50_ms=round(p50, 3), p95_ms=round(p95, 3))
+    def _see(self, prepared: Prepared) -> Seen:
+        view = self._preprocess.feature_view(prepared)
+        if self._look is not None:
+            self._look(view)
+        return self._watch.see(view)

@@ -5,9 +5,11 @@ Config and bundle are the user's (exit code 2); runtime and delegate are the mac
 
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import cast
 
 import cv2
@@ -21,6 +23,7 @@ from agent.contracts import Runner
 from agent.device.sdnotify import Notifier
 from agent.device.vitals import cpu_model, os_name
 from agent.errors import BundleError, ConfigError, SpecError
+from agent.failover import Failover
 from agent.monitor import promise
 from agent.monitor.features import FeatureSet, Task, feature_set
 from agent.pipeline import Outcome
@@ -29,13 +32,26 @@ from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import Comparison
 from agent.runtime import KINDS as DELEGATES
-from agent.runtime.choice import choose
-from agent.runtime.interpreter import open_runner
+from agent.runtime.choice import Runtime, choose
+from agent.runtime.cpu import Cpu
+from agent.runtime.interpreter import Delegate
+from agent.runtime.opening import open_delegate
+from agent.sections import ModelConfig, MonitorConfig
 from agent.selftest import GOLDEN, Answer, answers
 from agent.sources import KINDS as SOURCES
 from agent.telemetry.clock import Clock
 from agent.telemetry.messages import About, PreprocessInUse
 from agent.thresholds import RESAMPLES
+
+
+class Trial:
+    """What a delegate must pass before it serves: the golden answers at first, later the canary."""
+
+    def __init__(self, passes: Callable[[Runner], str]) -> None:
+        self.passes = passes
+
+    def __call__(self, runner: Runner) -> str:
+        return self.passes(runner)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +64,19 @@ class Assembly:
     features: FeatureSet
     in_use: PreprocessInUse
     answer: Answer
+    runner_news: "SimpleQueue[str | None]"
+    """Why the configured delegate is away, and None when it is back; nothing ever from the CPU."""
+    trial: Trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Which agent.yaml this is: its hash, and its text where it is the newest. ``refused`` says what
+    is wrong with a newer one, in whose place the last good config and bundle run."""
+
+    sha256: str
+    text: str | None
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +85,17 @@ class Session:
 
     id: str
     state: Path
+    socket: Path
+    """Where programs on this machine reach the agent."""
     notifier: Notifier
     clock: Clock
+    origin: Origin
+    rehearse: Callable[[], tuple[str, ...]]
+    """What is wrong with agent.yaml and its bundle as they are by now."""
+    keep: Callable[[str], None] | None = None
+    """Remembers this config and bundle as good ones, given the manifest's hash. Raises OSError."""
+    check_command: tuple[str, ...] = ()
+    """Climbs the ladder with this agent.yaml and publishes the result."""
     frames: int | None = None
     """Stop after so many frames; None: when the source ends, or never."""
     on_outcome: Callable[[Outcome], None] | None = None
@@ -87,11 +125,17 @@ def _home(environment: Mapping[str, str]) -> Path:
 def assemble(config: AgentConfig, *, state: Path) -> Assembly:
     """Load, verify, build and try out. Raises InputError or MachineError."""
     options = config.model.options
-    bundle = load(Path(options.bundle), options.trusted_keys, most_golden=GOLDEN)
-    _check_promise(config, bundle)
+    canary = config.monitor.canary
+    golden = max(GOLDEN, canary.inputs if canary.interval_s else 0)
+    bundle = load(Path(options.bundle), options.trusted_keys, most_golden=golden)
+    problems = check_promise(config, config.monitor, bundle)
+    if problems:
+        raise ConfigError(*problems)
     spec = _override(config) or bundle.spec
     runtime = choose(options.runtime, cache=state / "runtime.json")
-    runner = open_runner(config.model.delegate, bundle.flatbuffer, runtime=runtime, threads=options.threads)
+    news: SimpleQueue[str | None] = SimpleQueue()
+    trial = Trial(lambda tried: _golden_problem(bundle, tried))
+    runner = _open(config.model, bundle, runtime, trial, news)
     trained = _compile(bundle.spec, runner, bundle.name)
     preprocess = trained if spec is bundle.spec else _compile(spec, runner, "model.preprocess_override")
     return Assembly(
@@ -103,10 +147,53 @@ def assemble(config: AgentConfig, *, state: Path) -> Assembly:
             fingerprint=specs.fingerprint(spec), differs=specs.differing_steps(bundle.spec, spec)
         ),
         answer=answers(bundle, trained, runner),
+        runner_news=news,
+        trial=trial,
     )
 
 
-def about(assembly: Assembly, config: AgentConfig, compared: Comparison) -> About:
+def _open(
+    model: ModelConfig, bundle: Bundle, runtime: Runtime, trial: Trial, news: "SimpleQueue[str | None]"
+) -> Runner:
+    """The CPU's runner, or the hardware delegate's with the CPU behind it."""
+    options = model.options
+
+    def opened(delegate: Delegate) -> Runner:
+        return open_delegate(
+            delegate,
+            cpu=bundle.flatbuffer,
+            edgetpu=bundle.edgetpu,
+            runtime=runtime,
+            threads=options.threads,
+            timeout_s=options.invoke_timeout_s,
+        )
+
+    if not model.delegate.hardware:
+        return opened(model.delegate)
+    return Failover(
+        hardware=lambda: opened(model.delegate),
+        cpu=lambda: opened(Cpu()),
+        trial=trial,
+        on_problem=news.put,
+        now_ns=time.monotonic_ns,
+        fallback=options.fallback,
+    )
+
+
+def _golden_problem(bundle: Bundle, runner: Runner) -> str:
+    """What a runner answers wrongly; "" when nothing."""
+    found = answers(bundle, compile_spec(bundle.spec, runner.input), runner)
+    return "" if found.right else f"golden input: {found.detail}"
+
+
+def rehearse(config: AgentConfig, *, state: Path) -> None:
+    """Assemble on the CPU alone and let go again: would this config run? A hardware delegate may be
+    serving the present one and is left in peace. Raises like ``assemble``."""
+    kernels = config.model.delegate if isinstance(config.model.delegate, Cpu) else Cpu()
+    assemble(replace(config, model=replace(config.model, delegate=kernels)), state=state).runner.close()
+
+
+def about(assembly: Assembly, config: AgentConfig, compared: Comparison, origin: Origin) -> About:
     """What runs here, for the ``about`` topic; ``compared`` says whether it prepares as trained."""
     bundle, info, manifest = assembly.bundle, assembly.runner.info, assembly.bundle.manifest
     return About(
@@ -138,21 +225,21 @@ def about(assembly: Assembly, config: AgentConfig, compared: Comparison) -> Abou
         reference_accuracy=bundle.reference.accuracy,
         reference_labelled=bundle.reference.labelled,
         config=configs.public(config, sources=SOURCES, delegates=DELEGATES),
+        config_sha256=origin.sha256,
+        config_is="last good" if origin.refused else "newest",
     )
 
 
-def _check_promise(config: AgentConfig, bundle: Bundle) -> None:
-    monitor = config.monitor
+def check_promise(config: AgentConfig, monitor: MonitorConfig, bundle: Bundle) -> tuple[str, ...]:
+    """Why the false-alarm promise of ``monitor`` cannot be kept with this bundle and source."""
     fps = config.source.fps
-    problems = promise.check_promise(
+    return promise.check_promise(
         samples=monitor.window.samples,
         calibration_rows=len(bundle.reference.calibration),
         resamples=RESAMPLES,
         false_alarms_per_month=monitor.false_alarms_per_month,
         seconds_per_window=monitor.window.samples * monitor.sample_every / fps if fps else None,
     )
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _override(config: AgentConfig) -> PreprocessSpec | None:

@@ -17,6 +17,9 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 T = TypeVar("T")
 
+INTEGER_LIMIT = 2**63
+"""What Python alone can count is an error everywhere else: in a message, a database, a float."""
+
 
 class StructureProblemsError(ValueError):
     """Every problem found while structuring, each ``path: what is wrong``."""
@@ -113,7 +116,7 @@ def _scalar_union(value: object, cls: Any) -> object:
     if value is None and types.NoneType in wanted:
         return None
     if type(value) in wanted and not (isinstance(value, float) and not math.isfinite(value)):
-        return _exactly(value, str) if isinstance(value, str) else value
+        return value if isinstance(value, float) else _exactly(value, type(value))
     if float in wanted and type(value) is int:
         return float(value)
     names = " or ".join(arg.__name__ for arg in wanted if arg is not types.NoneType)
@@ -132,6 +135,8 @@ def _exactly(value: object, want: type) -> object:
         raise ValueError(f"expected {want.__name__}, got {_show(value)}")
     if isinstance(value, str) and not _travels(value):
         raise ValueError(f"holds a character no file name or message can carry: {_show(value)}")
+    if want is int and not -INTEGER_LIMIT <= value < INTEGER_LIMIT:  # type: ignore[operator]  # an int
+        raise ValueError("expected an integer of at most 64 bits")
     return value
 
 

@@ -38,6 +38,7 @@ def open_telemetry(config: AgentConfig, session: Session, environment: Mapping[s
         link=NoLink() if config.mqtt is None else _link(config.mqtt, device, environment),
         mqtt=mqtt,
         options=options,
+        replay_per_s=options.replay_per_s,
     )
     telemetry.start()
     telemetry.set_state("starting")
@@ -48,8 +49,19 @@ def _link(mqtt: MqttOptions, device: DeviceConfig, environment: Mapping[str, str
     # Imported here: an agent without a broker does without its library.
     from agent.telemetry.mqtt import MqttLink
 
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and mqtt.password_file and (Path(credentials) / mqtt.password_file).is_file():
-        # A bare name is looked up among systemd's credentials first.
-        mqtt = replace(mqtt, password_file=str(Path(credentials) / mqtt.password_file))
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    if folder:
+        mqtt = _with_credentials(mqtt, Path(folder))
     return MqttLink(mqtt, client_id=f"litewatch-{device.site}-{device.id}")
+
+
+def _with_credentials(mqtt: MqttOptions, folder: Path) -> MqttOptions:
+    """Bare names of files are looked up among systemd's credentials first."""
+
+    def found(name: str | None) -> str | None:
+        return str(folder / name) if name and (folder / name).is_file() else name
+
+    tls = mqtt.tls
+    if tls is not None:
+        tls = replace(tls, ca=found(tls.ca), certificate=found(tls.certificate), key=found(tls.key))
+    return replace(mqtt, password_file=found(mqtt.password_file), tls=tls)

@@ -76,9 +76,35 @@ class Watch:
         self._detector: Detector | None = None
         self._alarm = AlarmState()
 
+    @property
+    def settings(self) -> WatchSettings:
+        return self._settings
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether a drift alarm stands."""
+        return self._alarm.raised
+
     def attach(self, detector: Detector, *, now_ns: int) -> None:
-        """Begin to test for drift: thresholds may be ready only some time after the start."""
+        """Begin to test for drift: thresholds may be ready only some time after the start, and then
+        the window may already be meant to have another size."""
+        if detector.samples != self._settings.samples:
+            return
         self._detector = detector
+        self._untested = None
+        self._tested_ns = now_ns
+
+    def change(self, settings: WatchSettings, *, now_ns: int) -> None:
+        """Other windows from here on; of another size they need another detector to be tested."""
+        self.close_window(now_ns)
+        if settings.samples != self._settings.samples:
+            self._detector = None
+        self._settings = settings
+        self._untested = None
+
+    def forget(self, *, now_ns: int) -> None:
+        """Begin anew: what gathered so far is published, and tested no more."""
+        self.close_window(now_ns)
         self._untested = None
         self._tested_ns = now_ns
 

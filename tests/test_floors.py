@@ -13,7 +13,8 @@ F1 = (
     "agent.plain_text", "agent.preprocess", "agent.decode", "agent.monitor",
     "agent.telemetry.wire", "agent.telemetry.options", "agent.telemetry.clock", "agent.telemetry.identity",
     "agent.telemetry.ports",
-    "agent.telemetry.backoff", "agent.telemetry.letterhead",
+    "agent.telemetry.backoff", "agent.telemetry.letterhead", "agent.telemetry.homeassistant",
+    "agent.telemetry.rate_limit", "agent.telemetry.reply_address", "agent.telemetry.rivals",
 )  # fmt: skip
 F3 = (
     "agent.pipeline",
@@ -25,6 +26,14 @@ F3 = (
     "agent.telemetry.sender",
     "agent.telemetry.send_window",
     "agent.telemetry.telemetry",
+    "agent.control",
+    "agent.failover",
+    "agent.canary",
+    "agent.capture",
+    "agent.sight",
+    "agent.telemetry.announcer",
+    "agent.telemetry.reception",
+    "agent.telemetry.replies",
 )
 F4 = (
     "agent.service",
@@ -34,6 +43,12 @@ F4 = (
     "agent.feeder",
     "agent.later",
     "agent.uplink",
+    "agent.launch",
+    "agent.parts",
+    "agent.steering",
+    "agent.examination",
+    "agent.health",
+    "agent.checking",
 )
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages", "agent.telemetry.health_body")
 

@@ -201,7 +201,7 @@ def test_darkness_raises_the_drift_alarm(device: Desk, packed: Path) -> None:
     [
         ({"model": {"bundle": "none.tflite"}}, "none.tflite: cannot be read: No such file or directory"),
         ({"monitor": {"window": {"samples": 5000}}}, "monitor.window.samples: 5000 is more than a quarter"),
-        ({"source": {"kind": "camera"}}, "agent.yaml: source.kind: unknown kind 'camera'"),
+        ({"source": {"kind": "periscope"}}, "agent.yaml: source.kind: unknown kind 'periscope'"),
         (
             {"device": {"id": "a", "state_dir": "/proc/nowhere"}},
             "device.state_dir: /proc/nowhere cannot be made",

@@ -31,23 +31,22 @@ UNDER_SYSTEMD_LOG_FORMAT = "%(levelname)s %(message)s"
 def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
     """Run the model on the source's frames, watch it, and publish what it suffers.
 
-    Relative paths in agent.yaml start at its own folder. Runs until the source ends or SIGTERM.
-    Exit status 2 for a bad config or bundle, 1 when this machine cannot run it.
+    Relative paths in agent.yaml start at its own folder. Runs until the source ends or SIGTERM; SIGHUP
+    reads agent.yaml again. Exit status 2 for a bad config or bundle, 1 when this machine cannot run it.
     """
     # What starting makes stays for good: looking for garbage in it would cost a tenth of the start.
     # The service turns the collector on again.
     gc.disable()
     # Imported here: `--help` must not cost the time of OpenCV.
-    from agent import config as configs
-    from agent.runtime import KINDS as DELEGATES
-    from agent.service import start
-    from agent.sources import KINDS as SOURCES
+    from agent.launch import Launch, start
+    from tools.cli import LITEWATCH
 
     begin = time.monotonic()
     under_systemd = "JOURNAL_STREAM" in os.environ
     logging.basicConfig(level=logging.INFO, format=UNDER_SYSTEMD_LOG_FORMAT if under_systemd else LOG_FORMAT)
-    config = configs.parse(read_text(path), sources=SOURCES, delegates=DELEGATES, where=path.name)
-    os.chdir(path.resolve().parent)
+    file = path.resolve()
+    if file.parent.is_dir():
+        os.chdir(file.parent)
 
     def show(outcome: "Outcome") -> None:
         try:
@@ -57,7 +56,14 @@ def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
             raise ReaderGoneError from None
 
     code = start(
-        config, environment=os.environ, frames=frames, on_outcome=show if print_ or as_json else None
+        Launch(
+            read=lambda: read_text(file),
+            name=path.name,
+            environment=os.environ,
+            check_command=(*LITEWATCH, "check", "-c", str(file), "--publish", "--json"),
+            frames=frames,
+            on_outcome=show if print_ or as_json else None,
+        )
     )
     logging.info("stopped after %.1f s", time.monotonic() - begin)
     raise click.exceptions.Exit(code)

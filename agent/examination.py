@@ -1,0 +1,133 @@
+"""What is found out beside the first frames: does this machine prepare as trained, and from which
+statistic on is a window drift? Both take seconds, so they run on a thread; the main loop takes what
+comes out.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from agent.canary import Canary
+from agent.contracts import Detector
+from agent.preprocess.trace import Comparison
+from agent.selftest import reproduces
+from agent.startup import Assembly
+from agent.thresholds import prepare_detector
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """This machine's preprocessing against the packed vectors."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """A detector for windows of ``detector.samples``."""
+
+    detector: Detector
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """The canary, ready to run on the live runner."""
+
+    canary: Canary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """What could not be found out, and what that means."""
+
+    subject: str
+    problem: str
+
+
+Finding: TypeAlias = Compared | Thresholds | Watched | Failed
+
+
+class Examination:
+    """``canary`` makes one, where there is to be one. ``keep`` is called last, when everything before it
+    has run: this config and bundle work here."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        *,
+        folder: Path,
+        canary: Callable[[], Canary | None],
+        keep: Callable[[str], None] | None,
+    ) -> None:
+        self._assembly = assembly
+        self._folder = folder
+        self._canary = canary
+        self._keep = keep
+        self._found: deque[Finding] = deque()
+        self._started = False
+
+    def start(self, samples: int) -> None:
+        """Once: every later call is without effect."""
+        if not self._started:
+            self._started = True
+            self._run("examination", lambda: self._examine(samples))
+
+    def learn(self, samples: int) -> None:
+        """Thresholds for windows of another size."""
+        self._run("thresholds", lambda: self._learn(samples))
+
+    def take(self) -> list[Finding]:
+        """What has come out since the last call."""
+        found = []
+        while self._found:
+            found.append(self._found.popleft())
+        return found
+
+    def _run(self, name: str, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _examine(self, samples: int) -> None:
+        self._compare()
+        self._learn(samples)
+        self._make_canary()
+        if self._keep is None or not self._assembly.answer.right:
+            return
+        try:
+            self._keep(self._assembly.bundle.manifest_sha256)
+        except OSError as error:
+            self._found.append(Failed(subject="last good", problem=f"not kept: {error}"))
+
+    def _compare(self) -> None:
+        try:
+            compared = reproduces(self._assembly.bundle, self._assembly.runner.input)
+        except Exception as error:  # a defect here must not cost the thresholds
+            _log.exception("the comparison with the packed vectors failed")
+            problem = f"not compared with the packed vectors: {error!r}"
+            self._found.append(Failed(subject="preprocess", problem=problem))
+        else:
+            self._found.append(Compared(comparison=compared))
+
+    def _make_canary(self) -> None:
+        try:
+            canary = self._canary()
+        except Exception as error:  # without a canary the agent still runs, and says so
+            _log.exception("the canary could not be made")
+            self._found.append(Failed(subject="canary", problem=f"the hardware is not tested: {error!r}"))
+        else:
+            if canary is not None:
+                self._found.append(Watched(canary=canary))
+
+    def _learn(self, samples: int) -> None:
+        try:
+            detector = prepare_detector(self._assembly.bundle.reference, samples=samples, folder=self._folder)
+        except Exception as error:  # without thresholds the agent still runs, and says that it is blind
+            _log.exception("the thresholds could not be made")
+            self._found.append(Failed(subject="monitor", problem=f"drift is not tested: {error!r}"))
+        else:
+            self._found.append(Thresholds(detector=detector))
