@@ -1,9 +1,10 @@
-"""What every kind of delegate promises; a test class per kind inherits it."""
+"""What every kind of delegate promises; a test class per kind and per way of running it inherits it."""
 
 import gc
 import io
 import zipfile
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,19 +22,26 @@ def image(red: int, green: int, blue: int) -> np.ndarray:
 
 
 class DelegateContract:
+    """``linear``, ``classifier``, ``detector`` and ``free_batch`` are those of ``tiny`` in the form this
+    kind runs."""
+
     kind: str
+    linear, classifier, detector = tiny.LINEAR, tiny.CLASSIFIER, tiny.DETECTOR
+    free_batch = tiny.FREE_BATCH
+
+    def delegate(self) -> Any:
+        return structure_kind(self.kind, KINDS, root="model.delegate", shorthand=True)
 
     def open(self, model: bytes, *, threads: int = 1) -> Runner:
-        delegate = structure_kind(self.kind, KINDS, root="model.delegate", shorthand=True)
-        return open_runner(delegate, model, runtime=tiny.runtime(), threads=threads)
+        return open_runner(self.delegate(), model, runtime=tiny.runtime(), threads=threads)
 
     def test_says_what_runs(self) -> None:
-        info = self.open(tiny.LINEAR, threads=2).info
+        info = self.open(self.linear, threads=2).info
         assert info.version == metadata.version(info.runtime)
         assert (info.delegate, info.threads) == (self.kind, 2)
 
     def test_says_what_the_model_takes_and_gives(self) -> None:
-        runner = self.open(tiny.CLASSIFIER)
+        runner = self.open(self.classifier)
         assert runner.input == TensorSpec(
             name="image", shape=(1, 8, 8, 3), dtype="uint8", scale=float(np.float32(1 / 255)), zero_point=0
         )
@@ -41,28 +49,28 @@ class DelegateContract:
         assert runner.outputs == (scores,)
 
     def test_computes(self) -> None:
-        runner = self.open(tiny.LINEAR)
+        runner = self.open(self.linear)
         assert runner.outputs == (TensorSpec(name="y", shape=(1, 1), dtype="float32"),)
         values = [runner.run(np.array([[x]], np.float32))[0].tolist() for x in (-3.0, 0.0, 5.0)]
         assert values == [[[-5.0]], [[1.0]], [[11.0]]]
 
     @pytest.mark.parametrize(("colour", "winner"), [((200, 60, 0), 1), ((0, 200, 60), 2), ((60, 0, 200), 3)])
     def test_classifies(self, colour: tuple[int, int, int], winner: int) -> None:
-        (scores,) = self.open(tiny.CLASSIFIER, threads=2).run(image(*colour))
+        (scores,) = self.open(self.classifier, threads=2).run(image(*colour))
         assert scores.dtype == np.uint8
         assert int(scores.argmax()) == winner
 
     def test_gives_every_output_in_the_models_order(self) -> None:
         picture = np.zeros((1, 8, 8, 3), np.uint8)
         picture[:, :, 4:] = 153
-        boxes, classes, scores, count = self.open(tiny.DETECTOR).run(picture)
+        boxes, classes, scores, count = self.open(self.detector).run(picture)
         assert boxes.tolist() == [[[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]]]
         assert classes.tolist() == [[0.0, 1.0]]
         np.testing.assert_allclose(scores, [[0.0, 0.6]], atol=1e-5)
         assert count.tolist() == [2.0]
 
     def test_outputs_belong_to_the_caller(self) -> None:
-        runner = self.open(tiny.LINEAR)
+        runner = self.open(self.linear)
         (first,) = runner.run(np.array([[1.0]], np.float32))
         runner.run(np.array([[2.0]], np.float32))
         assert first.tolist() == [[3.0]]
@@ -70,24 +78,24 @@ class DelegateContract:
         assert runner.run(np.array([[1.0]], np.float32))[0].tolist() == [[3.0]]
 
     def test_keeps_the_model_alive(self) -> None:
-        content = bytes(bytearray(tiny.CLASSIFIER))
+        content = bytes(bytearray(self.classifier))
         runner = self.open(content)
         before = runner.run(image(200, 60, 0))[0]
         del content
         gc.collect()
-        overwriting = [bytes([255]) * len(tiny.CLASSIFIER) for _ in range(200)]
+        overwriting = [bytes([255]) * len(self.classifier) for _ in range(200)]
         assert np.array_equal(runner.run(image(200, 60, 0))[0], before)
         assert len(overwriting) == 200
 
     def test_files_appended_to_the_model_do_not_matter(self) -> None:
-        content = io.BytesIO(tiny.LINEAR)
+        content = io.BytesIO(self.linear)
         with zipfile.ZipFile(content, "a") as archive:
             archive.writestr("labels.txt", "one\ntwo\n")
         runner = self.open(content.getvalue())
         assert runner.run(np.array([[3.0]], np.float32))[0].tolist() == [[7.0]]
 
     def test_a_free_batch_axis_runs_as_one(self) -> None:
-        runner = self.open(tiny.FREE_BATCH)
+        runner = self.open(self.free_batch)
         assert runner.input.shape == (1, 3)
         assert runner.run(np.array([[-1, 0, 2]], np.float32))[0].tolist() == [[0.0, 0.0, 2.0]]
 
@@ -97,11 +105,11 @@ class DelegateContract:
     def test_a_tensor_for_another_model_is_named(self, tensor: np.ndarray) -> None:
         expected = f"input 'x' takes float32 (1, 1), got {tensor.dtype} {tensor.shape}: "
         with pytest.raises(ValueError, match="input 'x'") as caught:
-            self.open(tiny.LINEAR).run(tensor)
+            self.open(self.linear).run(tensor)
         assert str(caught.value).startswith(expected)
 
     def test_a_closed_runner_says_so(self) -> None:
-        runner = self.open(tiny.LINEAR)
+        runner = self.open(self.linear)
         runner.close()
         runner.close()
         with pytest.raises(DelegateError, match="closed"):

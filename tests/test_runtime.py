@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import standin
 import tiny
 from contract_delegate import DelegateContract, image
 from hypothesis import given, settings
@@ -24,9 +25,12 @@ from agent.runtime import KINDS
 from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.delegation import delegated
+from agent.runtime.edgetpu import EdgeTpu
+from agent.runtime.external import External
 from agent.runtime.flatbuffer import check
 from agent.runtime.interpreter import _check_inputs, _line, open_runner
 from agent.runtime.probe import PROBE_MODEL
+from agent.structure import load_kind, structure_kind
 
 pytestmark = pytest.mark.runtime
 
@@ -38,8 +42,85 @@ class TestCpu(DelegateContract):
     kind = "cpu"
 
 
+class StandInContract(DelegateContract):
+    """Hardware, here in this process; the child that runs it in production has tests of its own."""
+
+    linear, classifier, detector, free_batch = (
+        standin.model("linear"),
+        standin.CLASSIFIER_TWIN,
+        standin.model("detector"),
+        standin.model("relu"),
+    )
+
+    def delegate(self) -> Any:
+        options = {"kind": self.kind, "library": str(standin.library())}
+        return structure_kind(options, KINDS, root="model.delegate")
+
+
+class TestExternal(StandInContract):
+    kind = "external"
+
+
+class TestEdgeTpu(StandInContract):
+    kind = "edgetpu"
+
+
 def test_every_kind_keeps_the_contract() -> None:
-    assert {cls.kind for cls in DelegateContract.__subclasses__()} == set(KINDS)
+    assert {TestCpu.kind, *(cls.kind for cls in StandInContract.__subclasses__())} == set(KINDS)
+
+
+def test_kinds_say_what_they_are() -> None:
+    kinds = {name: load_kind(KINDS, name) for name in KINDS}
+    made = {"cpu": kinds["cpu"](), "edgetpu": kinds["edgetpu"](), "external": kinds["external"](library="a")}
+    assert {name: (one.name, one.hardware, one.twin) for name, one in made.items()} == {
+        "cpu": ("cpu", False, "cpu"),
+        "edgetpu": ("edgetpu", True, "edgetpu"),
+        "external": ("external", True, "cpu"),
+    }
+    assert kinds["external"](library="a", model="edgetpu").twin == "edgetpu"
+
+
+@pytest.mark.parametrize("device", ["auto", "usb", "pci", "usb:0", "pci:12"])
+def test_an_edge_tpu_is_named_as_its_library_names_it(device: str) -> None:
+    assert EdgeTpu(device=device).problems() == []
+
+
+@pytest.mark.parametrize("device", ["", "usb:", "usb:x", "0", "apex_0", "pci:0 ", "usb:١"])
+def test_another_name_for_an_edge_tpu_is_refused(device: str) -> None:
+    message = f"device: must be auto, usb, pci, or usb:N or pci:N with a number, got {device!r}"
+    assert EdgeTpu(device=device).problems() == [message]
+
+
+def test_a_delegate_without_a_library_is_refused() -> None:
+    assert External(library="").problems() == ["library: must name a shared library"]
+    assert EdgeTpu(library="").problems() == ["library: must name a shared library"]
+
+
+def test_an_edge_tpu_that_is_not_there_says_what_it_may_be(tmp_path: Path) -> None:
+    # libedgetpu itself says nothing when it finds no device.
+    nameless = tmp_path / "nameless.so"
+    source = "void *tflite_plugin_create_delegate() { return 0; } void tflite_plugin_destroy_delegate() {}"
+    command = ["cc", "-shared", "-fPIC", "-xc", "-", "-o", str(nameless)]
+    standin.library()  # skips where there is no compiler
+    subprocess.run(command, input=source.encode(), check=True)
+    with pytest.raises(DelegateError) as caught:
+        EdgeTpu(library=str(nameless), device="usb:1").load(tiny.runtime())
+    assert str(caught.value) == (
+        f"delegate edgetpu: Failed to load delegate from {nameless}; no such Edge TPU answers here, or "
+        "another process has it; type: litewatch doctor"
+    )
+
+
+def test_options_reach_the_library_as_text() -> None:
+    refusing = External(library=str(standin.library()), options={"slow_ms": 1, "refuse_create": True})
+    with pytest.raises(DelegateError, match="stand-in: refused as asked"):
+        refusing.load(tiny.runtime())
+    quiet = External(
+        library=str(standin.library()), options={"off_by_one": False, "wrong": 0}, model="edgetpu"
+    )
+    (scores,) = quiet.open(tiny.EDGETPU, runtime=tiny.runtime(), threads=1).run(image(200, 60, 0))
+    (expected,) = tiny.runner(tiny.CLASSIFIER, kernels="reference").run(image(200, 60, 0))
+    assert np.array_equal(scores, expected)
 
 
 # Which runtime.

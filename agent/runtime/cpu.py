@@ -1,7 +1,7 @@
 """The CPU's own kernels."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agent.contracts import Runner
 from agent.runtime.choice import Runtime
@@ -18,7 +18,11 @@ class Cpu:
 
     kernels: Literal["auto", "xnnpack", "builtin", "reference"] = "auto"
 
+    name: ClassVar[str] = "cpu"
+    hardware: ClassVar[bool] = False
+    twin: ClassVar[Literal["cpu", "edgetpu"]] = "cpu"
+
     def open(self, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
         return InterpreterRunner(
-            model, runtime=runtime, threads=threads, delegate="cpu", kernels=self.kernels
+            model, runtime=runtime, threads=threads, delegate=self.name, kernels=self.kernels
         )

@@ -8,7 +8,7 @@ first run, the arrays are as the model makes them.
 
 import re
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -33,6 +33,21 @@ _SHOWN_INPUTS = 10
 class Delegate(Protocol):
     """A kind of this room: a frozen dataclass whose fields are its options in agent.yaml."""
 
+    @property
+    def name(self) -> str:
+        """The kind, as ``RunnerInfo.delegate`` says it."""
+        ...
+
+    @property
+    def hardware(self) -> bool:
+        """Whether it runs foreign code on a device, and so belongs into a child process."""
+        ...
+
+    @property
+    def twin(self) -> Literal["cpu", "edgetpu"]:
+        """Which model of a bundle it runs: the ordinary one, or the one compiled for the Edge TPU."""
+        ...
+
     def open(self, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
         """Raises BundleError for a model that cannot be used, DelegateError for a delegate."""
         ...
@@ -54,8 +69,21 @@ class InterpreterRunner:
 
     __slots__ = ("_get", "_indices", "_info", "_input", "_invoke", "_outputs", "_set", "_slot")
 
-    def __init__(self, model: bytes, *, runtime: Runtime, threads: int, delegate: str, kernels: str) -> None:
-        interpreter = _interpreter(model, runtime, threads, kernels)
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        runtime: Runtime,
+        threads: int,
+        delegate: str,
+        kernels: str,
+        library: object | None = None,
+    ) -> None:
+        """``delegate`` is its kind, ``library`` what ``library.load_library`` gave for it, if any.
+
+        Without XNNPACK then (``kernels`` "builtin"): whatever left the built-in kernels is the library's.
+        """
+        interpreter = _interpreter(model, runtime, threads, kernels, delegate, library)
         _allocate(interpreter, runtime, delegate)
         try:
             slots, outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -63,6 +91,8 @@ class InterpreterRunner:
         except UnicodeDecodeError as error:
             raise BundleError(f"model: damaged: a name in it is not UTF-8 ({error})") from error
         _check_inputs(slots)
+        if library is not None:
+            _check_share(self._info)
         self._input = _spec(slots[0])
         self._outputs = tuple(_spec(output) for output in outputs)
         self._slot = int(slots[0]["index"])
@@ -95,12 +125,14 @@ class InterpreterRunner:
         try:
             self._set(self._slot, tensor)
         except ValueError as error:
-            raise ValueError(f"{_mismatch(self._input, tensor)}: {error}") from None
+            raise ValueError(f"{mismatch(self._input, tensor)}: {error}") from None
         try:
             self._invoke()
             return tuple(map(self._get, self._indices))
         except (RuntimeError, ValueError, MemoryError) as error:
-            raise DelegateError(f"{self._info.delegate}: running the model failed: {_line(error)}") from error
+            raise DelegateError(
+                f"delegate {self._info.delegate}: running the model failed: {_line(error)}"
+            ) from error
 
     def close(self) -> None:
         """Let the interpreter go; running after that is a DelegateError."""
@@ -111,19 +143,24 @@ def _closed(*_: object) -> None:
     raise DelegateError("this runner is closed")
 
 
-def _interpreter(model: bytes, runtime: Runtime, threads: int, kernels: str) -> Any:
+def _interpreter(
+    model: bytes, runtime: Runtime, threads: int, kernels: str, delegate: str, library: object | None
+) -> Any:
     try:
         module = import_module(runtime.module)
-        resolver = getattr(module.OpResolverType, _RESOLVERS[kernels])
         return module.Interpreter(
-            model_content=model, num_threads=threads, experimental_op_resolver_type=resolver
+            model_content=model,
+            num_threads=threads,
+            experimental_op_resolver_type=getattr(module.OpResolverType, _RESOLVERS[kernels]),
+            experimental_delegates=None if library is None else [library],
         )
     except (ImportError, SystemError) as error:
         raise unavailable(runtime, _line(error)) from error
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise BundleError(
-            f"model: {runtime.name} {runtime.version} cannot load it: {_line(error)}"
-        ) from error
+        what = f"{runtime.name} {runtime.version} cannot load it"
+        if library is not None:  # The model passed ``check``; what is new here is the delegate.
+            raise DelegateError(f"delegate {delegate}: {what} with this delegate: {_line(error)}") from error
+        raise BundleError(f"model: {what}: {_line(error)}") from error
 
 
 def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
@@ -131,6 +168,11 @@ def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
         custom = re.search(r"unresolved custom op: ?(\S+?)\.?\s", f"{error} ")
+        if custom is not None and custom[1] == "edgetpu-custom-op" and delegate != "cpu":
+            raise DelegateError(
+                f"delegate {delegate}: it took over {_taken(interpreter)} operators and left "
+                "edgetpu-custom-op, which only the Edge TPU's delegate can run"
+            ) from error
         if custom is not None and custom[1] == "edgetpu-custom-op":
             raise DelegateError(
                 f"model: compiled for the Edge TPU, so it needs the Edge TPU delegate and cannot run on "
@@ -143,6 +185,13 @@ def _allocate(interpreter: Any, runtime: Runtime, delegate: str) -> None:
             ) from error
         what = f"{runtime.name} {runtime.version} cannot prepare it on delegate '{delegate}'"
         raise BundleError(f"model: {what}: {_line(error)}") from error
+
+
+def _taken(interpreter: Any) -> str:
+    total, taken = 0, 0
+    if hasattr(interpreter, "_get_ops_details"):
+        total, taken = delegated(interpreter._get_ops_details())
+    return f"{taken} of the model's {total}" if total else "none of the model's"
 
 
 def _check_inputs(slots: list[dict[str, Any]]) -> None:
@@ -158,6 +207,15 @@ def _check_inputs(slots: list[dict[str, Any]]) -> None:
         raise BundleError(f"model: input '{name}' has a batch of {shape[0]}, shape {shape}; export it with 1")
     if np.dtype(slots[0]["dtype"]).kind not in "uifb":
         raise BundleError(f"model: input '{name}' takes text, not numbers")
+
+
+def _check_share(info: RunnerInfo) -> None:
+    """A delegate that claims nothing is silent, and the CPU would run the whole model."""
+    if info.ops_total and not info.ops_delegated:
+        raise DelegateError(
+            f"delegate {info.delegate}: it took over 0 of the model's {info.ops_total} operators; give it a "
+            "model made for it, or set model.delegate to cpu"
+        )
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:
@@ -189,7 +247,8 @@ def _info(interpreter: Any, runtime: Runtime, delegate: str, kernels: str, threa
     )
 
 
-def _mismatch(spec: TensorSpec, tensor: Array) -> str:
+def mismatch(spec: TensorSpec, tensor: Array) -> str:
+    """What a tensor for another model is told."""
     return f"input '{_plain(spec.name)}' takes {spec.dtype} {spec.shape}, got {tensor.dtype} {tensor.shape}"
 
 

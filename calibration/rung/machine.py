@@ -15,6 +15,7 @@ from agent.device.vitals import cpu_model, os_name
 from agent.runtime.choice import Runtime
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import Delegate, open_runner
+from agent.runtime.opening import open_delegate
 
 Kernels: TypeAlias = Literal["auto", "xnnpack", "builtin", "reference"]
 
@@ -30,17 +31,38 @@ class Runners:
     production: Kernels = "auto"
 
 
-def runners_here(bundle: Bundle, delegate: Delegate, *, runtime: Runtime, threads: int) -> Runners:
+INVOKE_TIMEOUT_S = 5.0
+"""What agent.yaml grants a hardware delegate for one run by default."""
+
+
+def runners_here(
+    bundle: Bundle,
+    delegate: Delegate,
+    *,
+    runtime: Runtime,
+    threads: int,
+    timeout_s: float = INVOKE_TIMEOUT_S,
+) -> Runners:
     """Runners of ``bundle`` on this machine. With a CPU ``delegate`` its kernels are those of
-    production; another delegate is a rung of its own."""
+    production; another delegate is a rung of its own, and runs in a child process as the agent runs it."""
 
     def cpu(kernels: Kernels) -> Runner:
         return open_runner(Cpu(kernels=kernels), bundle.flatbuffer, runtime=runtime, threads=threads)
 
     if isinstance(delegate, Cpu):
         return Runners(cpu=cpu, production=delegate.kernels)
-    model = bundle.edgetpu or bundle.flatbuffer
-    return Runners(cpu=cpu, delegate=lambda: open_runner(delegate, model, runtime=runtime, threads=threads))
+
+    def hardware() -> Runner:
+        return open_delegate(
+            delegate,
+            cpu=bundle.flatbuffer,
+            edgetpu=bundle.edgetpu,
+            runtime=runtime,
+            threads=threads,
+            timeout_s=timeout_s,
+        )
+
+    return Runners(cpu=cpu, delegate=hardware)
 
 
 def environment(runner: Runner) -> tuple[tuple[str, str], ...]:

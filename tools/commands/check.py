@@ -40,6 +40,7 @@ class _Request:
     deployed: Path | None
     float_model: Path | None
     live: Path | None
+    transaction: str | None
 
 
 @click.command(
@@ -51,7 +52,9 @@ class _Request:
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("-c", "--config", type=_PATH, help="agent.yaml: its bundle, delegate, threads and broker.")
 @click.option("--threads", type=click.IntRange(1, 256), help="For running the model.")
-@click.option("--delegate", help="Kind of delegate, or its options as in agent.yaml: '{kind: cpu, …}'.")
+@click.option(
+    "--delegate", help="Kind of delegate, or its options as in agent.yaml: '{kind: external, library: …}'."
+)
 @click.option(
     "--kernels",
     type=click.Choice(["auto", "xnnpack", "builtin", "reference"]),
@@ -71,6 +74,7 @@ class _Request:
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
 @click.option("--publish", is_flag=True, help="Send the result to the collector of agent.yaml.")
+@click.option("--transaction", hidden=True, help="Published with the result: the command it answers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def check(
     bundle: Path | None,
@@ -86,6 +90,7 @@ def check(
     live: Path | None,
     html: Path | None,
     publish: bool,
+    transaction: str | None,
     as_json: bool,
 ) -> None:
     """Climb the accuracy ladder of BUNDLE on this hardware.
@@ -106,6 +111,7 @@ def check(
         deployed=deployed,
         float_model=float_model,
         live=live,
+        transaction=transaction,
     )
     _check_request(request, publish)
     require_writable(html, "--html")
@@ -162,19 +168,26 @@ class _Check:
 
     def result(self) -> "CheckResult":
         from calibration.ladder import climb
-        from calibration.rung.machine import runners_here
+        from calibration.rung.machine import INVOKE_TIMEOUT_S, runners_here
+        from tools.through_service import borrowed_delegate
 
+        delegate = _delegate(self._request, self.config)
         runners = runners_here(
-            self.bundle, _delegate(self._request, self.config), runtime=self.runtime, threads=self.threads
+            self.bundle,
+            delegate,
+            runtime=self.runtime,
+            threads=self.threads,
+            timeout_s=self.config.model.options.invoke_timeout_s if self.config else INVOKE_TIMEOUT_S,
         )
         layers = self._layers(runners)  # First: a float model that is no twin is to be said at once.
-        result = climb(
-            self.bundle,
-            runners=runners,
-            inputs=self._request.inputs,
-            foreign=self._foreign(),
-            progress=lambda items, total, label: progress(items, total=total, label=label),
-        )
+        with borrowed_delegate(self.config, delegate=delegate):
+            result = climb(
+                self.bundle,
+                runners=runners,
+                inputs=self._request.inputs,
+                foreign=self._foreign(),
+                progress=lambda items, total, label: progress(items, total=total, label=label),
+            )
         return replace(result, layers=layers)
 
     def publish(self, result: "CheckResult") -> None:
@@ -184,7 +197,8 @@ class _Check:
 
         assert self.config is not None  # _check_request has seen to it
         state = state_dir(self.config, os.environ)
-        publish(message(result), self.config, state=state, fingerprint=fingerprint(self.bundle.spec))
+        check = replace(message(result), transaction=self._request.transaction)
+        publish(check, self.config, state=state, fingerprint=fingerprint(self.bundle.spec))
         say("published")
 
     def _foreign(self) -> "Foreign | PreprocessSpec | None":
@@ -270,6 +284,8 @@ def _delegate(request: _Request, config: "AgentConfig | None") -> "Delegate":
                 error.problems if isinstance(error, StructureProblemsError) else [f"--delegate: {error}"]
             )
             raise ConfigError(*problems) from None
+        if hasattr(made, "problems") and (found := made.problems()):
+            raise ConfigError(*(f"--delegate.{problem}" for problem in found))
         return made
     configured: Delegate = config.model.delegate if config else Cpu()
     return configured
