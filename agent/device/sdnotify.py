@@ -1,6 +1,7 @@
 """systemd's notification protocol: one datagram of ``KEY=value`` lines to ``$NOTIFY_SOCKET``."""
 
 import socket
+import time
 from dataclasses import dataclass
 
 
@@ -19,6 +20,10 @@ class Notifier:
     def progress(self) -> None:
         """Feed the watchdog; call it only where work has really gone on."""
         self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """The config is read again; ``ready`` ends that."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         self._send("STOPPING=1")
