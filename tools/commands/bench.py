@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tools.bench.child_overhead import child_overhead_figures
 from tools.bench.figures import Figure, show, write
 from tools.bench.frame_path import frame_path_figures, paced_figures
 from tools.bench.scenario import Scenario, data_pack, prepare
@@ -37,7 +38,7 @@ def bench(out: Path, peers: Path | None, as_json: bool) -> None:
         return
     write(out, [])  # whether it can be written should be known before the measuring
     with tempfile.TemporaryDirectory() as folder:
-        figures = _measure(prepare(Path(folder), pack), peers)
+        figures = _measure(prepare(Path(folder), pack), pack, peers)
     write(out, figures, machine=platform.processor() or platform.machine(), python=platform.python_version())
     if as_json:
         emit_json({"figures": [figure.record() for figure in figures]})
@@ -48,7 +49,7 @@ def bench(out: Path, peers: Path | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _measure(scenario: Scenario, peers: Path | None) -> list[Figure]:
+def _measure(scenario: Scenario, pack: Path, peers: Path | None) -> list[Figure]:
     say("frame path, memory and start: about 3 minutes")
     figures = list(frame_path_figures(scenario))
     if peers is None:
@@ -56,5 +57,7 @@ def _measure(scenario: Scenario, peers: Path | None) -> list[Figure]:
     else:
         say("statistics: about half a minute")
         figures += statistics_figures(scenario, peers)
+    say("a runner in a child process: about half a minute")
+    figures += child_overhead_figures(pack)
     say("paced at 10 frames/s: about a minute")
     return figures + list(paced_figures(scenario))
