@@ -56,10 +56,12 @@ def _link(mqtt: MqttOptions, device: DeviceConfig, environment: Mapping[str, str
 
 
 def _with_credentials(mqtt: MqttOptions, folder: Path) -> MqttOptions:
-    """Bare names of files are looked up among systemd's credentials first."""
+    """Relative paths are looked up among systemd's credentials first. The unit loads the directory
+    ``secrets``, and systemd calls the file ``secrets/key`` in it ``secrets_key``."""
 
-    def found(name: str | None) -> str | None:
-        return str(folder / name) if name and (folder / name).is_file() else name
+    def found(path: str | None) -> str | None:
+        credential = folder / path.replace("/", "_") if path else folder
+        return str(credential) if credential.is_file() else path
 
     tls = mqtt.tls
     if tls is not None:
