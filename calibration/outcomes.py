@@ -4,9 +4,7 @@ The unit of a *flip* depends on the task. Classification: an input whose top cla
 a box that has no partner on the other rung (same class, intersection over union of at least .5,
 matched greedily by score). Regression: an input with a value that moved beyond the tolerance.
 
-The *distance* of two answers is one number an input: half the sum of absolute score differences
-(total variation, 0 to 1) for classes; for boxes the score differences of partners and the whole
-scores of those without, divided by the number of boxes; for values the largest absolute difference.
+The *distance* of two answers is one number an input, see ``agent.monitor.answer_distance``.
 """
 
 import math
@@ -18,11 +16,9 @@ from numpy.typing import NDArray
 
 from agent.contracts import Array, Classification, Decoder, Detections, Prediction, Regression, TensorSpec
 from agent.errors import FrameError
+from agent.monitor.answer_distance import distance, partners
 from agent.quantize import dequantize
 from calibration.check_result import OutputError
-
-IOU = 0.5
-"""Intersection over union from which two boxes of one class are the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +76,13 @@ def flips(above: Prediction | None, here: Prediction | None, tolerance: float | 
         return int(above is not here)
     if isinstance(above, Classification) and isinstance(here, Classification):
         return int(above.top != here.top)
-    return int(_distance(above, here) > (tolerance or 0.0))
+    return int(distance(above, here) > (tolerance or 0.0))
 
 
 def units(above: Prediction | None, here: Prediction | None) -> int:
     """How many could have flipped: boxes of both rungs, partners counted once, else 1."""
     if isinstance(above, Detections) or isinstance(here, Detections):
-        pairs, alone_above, alone_here = _partners(_boxes(above), _boxes(here))
+        pairs, alone_above, alone_here = partners(_boxes(above), _boxes(here))
         return len(pairs) + len(alone_above) + len(alone_here)
     return 1
 
@@ -95,7 +91,7 @@ def distances(above: Answers, here: Answers) -> NDArray[np.float64]:
     """The distance of each input's two answers, shape (n,); one that is missing on one side counts
     as 1 for classes and boxes, and as infinite for values."""
     pairs = zip(above.predictions, here.predictions, strict=True)
-    return np.array([_distance(a, b) for a, b in pairs], np.float64)
+    return np.array([distance(a, b) for a, b in pairs], np.float64)
 
 
 def right(answers: Answers, truth: Truth) -> NDArray[np.bool_]:
@@ -146,7 +142,7 @@ def _comparable(above: Answers, here: Answers) -> list[tuple[NDArray[np.float64]
 
 def _partner_numbers(a: Detections, b: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes and scores of partners; a box without one stands against a score of 0."""
-    pairs, alone_a, alone_b = _partners(a, b)
+    pairs, alone_a, alone_b = partners(a, b)
     left = [*(a.boxes[i] for i, _ in pairs), [a.scores[i] for i, _ in pairs], a.scores[alone_a]]
     right_ = [*(b.boxes[j] for _, j in pairs), [b.scores[j] for _, j in pairs], np.zeros(len(alone_a))]
     left.append(np.zeros(len(alone_b)))
@@ -156,24 +152,6 @@ def _partner_numbers(a: Detections, b: Detections) -> tuple[NDArray[np.float64],
 
 def _joined(parts: Sequence[object]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])
-
-
-def _distance(a: Prediction | None, b: Prediction | None) -> float:
-    if isinstance(a, Classification) and isinstance(b, Classification):
-        change = float(np.abs(a.scores.astype(np.float64) - b.scores).sum()) / 2
-        return change if math.isfinite(change) else 1.0
-    if isinstance(a, Regression) and isinstance(b, Regression):
-        if a.values.shape != b.values.shape:
-            return math.inf
-        return float(np.abs(a.values - b.values).max(initial=0.0))
-    if isinstance(a, Detections) and isinstance(b, Detections):
-        pairs, alone_a, alone_b = _partners(a, b)
-        moved = sum(abs(float(a.scores[i]) - float(b.scores[j])) for i, j in pairs)
-        alone = float(a.scores[alone_a].sum()) + float(b.scores[alone_b].sum())
-        return (moved + alone) / max(1, len(pairs) + len(alone_a) + len(alone_b))
-    if a is None and b is None:
-        return 0.0
-    return math.inf if isinstance(a or b, Regression) else 1.0
 
 
 def _right(given: Prediction | None, label: int | float | None, tolerance: float | None) -> bool:
@@ -187,7 +165,7 @@ def _right(given: Prediction | None, label: int | float | None, tolerance: float
 
 
 def _lone_boxes(above: Prediction | None, here: Prediction | None) -> int:
-    _, alone_above, alone_here = _partners(_boxes(above), _boxes(here))
+    _, alone_above, alone_here = partners(_boxes(above), _boxes(here))
     return len(alone_above) + len(alone_here)
 
 
@@ -197,34 +175,3 @@ def _boxes(given: Prediction | None) -> Detections:
     return Detections(
         boxes=np.zeros((0, 4), np.float32), classes=np.zeros(0, np.int64), scores=np.zeros(0, np.float32)
     )
-
-
-def _partners(a: Detections, b: Detections) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """Pairs (place in ``a``, place in ``b``) and the places left alone on either side.
-
-    Greedy, best score of ``a`` first, as the evaluation of the PASCAL VOC challenge matches boxes
-    (M. Everingham et al., International Journal of Computer Vision 88 (2010)).
-    """
-    pairs: list[tuple[int, int]] = []
-    free = set(range(len(b.scores)))
-    for i in range(len(a.scores)):
-        best, best_iou = -1, IOU
-        for j in free:
-            overlap = iou(a.boxes[i], b.boxes[j]) if a.classes[i] == b.classes[j] else 0.0
-            if overlap >= best_iou:
-                best, best_iou = j, overlap
-        if best >= 0:
-            pairs.append((i, best))
-            free.remove(best)
-    taken = {i for i, _ in pairs}
-    return pairs, [i for i in range(len(a.scores)) if i not in taken], sorted(free)
-
-
-def iou(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes (ymin, xmin, ymax, xmax); 0 for empty ones."""
-    height = min(a[2], b[2]) - max(a[0], b[0])
-    width = min(a[3], b[3]) - max(a[1], b[1])
-    if height <= 0 or width <= 0:
-        return 0.0
-    shared = float(height * width)
-    return shared / (float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])) - shared)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -17,6 +18,7 @@ from agent.monitor.answer_distance import distance
 from agent.monitor.blessing import NOISES, REPEATS, Candidate, Reference, plainly_wrong
 from agent.monitor.blessings import MOST, Blessings
 from agent.monitor.canary import CanaryInput, CanaryOptions, Key, difference
+from tools.bench.canary_coverage import flipped
 
 SCORES = TensorSpec(name="scores", shape=(1, 4), dtype="uint8", scale=1 / 256)
 REAL = TensorSpec(name="value", shape=(1, 2), dtype="float32")
@@ -345,3 +347,14 @@ def test_options() -> None:
         "interval_s: must be 0 (off) or 1 to 86400, got 0.5",
         "inputs: must be 1 to 64, got 0",
     ]
+
+
+def test_the_bench_flips_one_bit_at_a_time() -> None:
+    """Another one every time, and the model is whole again in between."""
+    places = set()
+    for altered in flipped(tiny.TWIN_INT8, 20, seed=4):
+        assert len(altered) == len(tiny.TWIN_INT8)
+        bits = np.frombuffer(altered, np.uint8) ^ np.frombuffer(tiny.TWIN_INT8, np.uint8)
+        assert int(np.unpackbits(bits).sum()) == 1
+        places.add(int(np.flatnonzero(np.unpackbits(bits))[0]))
+    assert len(places) == 20

@@ -97,6 +97,7 @@ class Rig:
 @pytest.fixture
 def made() -> Iterator[Callable[..., tuple[Failover, Rig]]]:
     all_made: list[tuple[Failover, Rig]] = []
+    before = set(threading.enumerate())
 
     def make(rig: Rig | None = None, **options: Any) -> tuple[Failover, Rig]:
         rig = rig or Rig(FakeDevice())
@@ -109,7 +110,12 @@ def made() -> Iterator[Callable[..., tuple[Failover, Rig]]]:
             rig.device.gate.set()
         failover.close()
         assert all(runner.closed for runner in rig.device.opened) and rig.cpu.closed
-    assert not [thread for thread in threading.enumerate() if thread.name == "delegate"]
+    assert not trying(before)
+
+
+def trying(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Threads begun since ``before`` that open the delegate."""
+    return [thread for thread in set(threading.enumerate()) - before if thread.name == "delegate"]
 
 
 def said(failover: Failover) -> int:
@@ -235,13 +241,14 @@ def test_a_twin_that_appears_later_with_other_tensors_stays_away(made) -> None:
 
 
 def test_lent_and_taken_back(made) -> None:
+    before = set(threading.enumerate())
     failover, rig = made()
     failover.lend()
     assert rig.device.opened[0].closed, "the device is free"
     assert said(failover) == 1
     assert (failover.serving, failover.failovers) == ("cpu", 0)
     assert rig.problems == ["lent to another program; the CPU runs the model"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "delegate"]
+    assert not trying(before), "nobody reaches for it meanwhile"
     failover.take_back()
     eventually(lambda: said(failover) == 7)
     assert rig.problems[-1] is None

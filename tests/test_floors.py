@@ -49,6 +49,7 @@ F4 = (
     "agent.examination",
     "agent.health",
     "agent.checking",
+    "agent.canary_inputs",
 )
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages", "agent.telemetry.health_body")
 

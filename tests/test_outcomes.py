@@ -7,12 +7,12 @@ from agent.contracts import Detections, TensorSpec
 from agent.decode.classification import ClassificationDecoder
 from agent.decode.detection import DetectionDecoder
 from agent.decode.regression import RegressionDecoder
+from agent.monitor.answer_distance import iou
 from calibration.outcomes import (
     Answers,
     Truth,
     distances,
     flips,
-    iou,
     labelled,
     output_error,
     read_answers,

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.monitor.accuracy import wilson
+from agent.monitor.wobble import NAMED, ROUNDING
 from calibration.check_result import Evidence, Rung, Verdict
 from calibration.paired import ALPHA, ENOUGH_LABELS, holm, mcnemar, paired_points
 from calibration.rung.measured import DELEGATE, KERNELS, QUANTIZED, Measured, Paired
@@ -30,10 +31,6 @@ NOTICED_P = 0.01
 """Of "no more flips than one level of input noise makes"."""
 UNLIKE_P = 0.05
 """The same for a quantized model against its float twin, of which only ``changed`` follows."""
-ROUNDING = 1.0
-"""Wobbles up to which kernels differ by rounding."""
-NAMED = 1.3
-"""Wobbles from which kernels compute something else."""
 EXACT_HERE, EXACT_ELSEWHERE = 0.05, 0.6
 """Wobbles by which reference kernels may differ: on the runtime and architecture of the recording (sums
 in another order), and on others (a dynamic-range model differs by up to .45 between two runtimes)."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contracts import Array, Runner
+from agent.monitor import wobble
 from calibration.check_result import KernelFamily, OutputError
 from calibration.outcomes import Answers, distances, flips, output_error
-from calibration.rung import wobble
 from calibration.rung.climbing import Climb, run
 from calibration.rung.machine import Kernels, recorded_alike
 from calibration.rung.measured import DELEGATE, KERNELS, Measured, Yardstick, compare, scored

@@ -1,8 +1,8 @@
 """The diagnosis' own yardstick, run beforehand: one level of noise on the right tensor."""
 
 from agent.contracts import Array, TensorSpec
+from agent.monitor import wobble
 from agent.preprocess.spec import parse
-from calibration.rung import wobble
 from tools.bench.diagnosis import value_faults
 from tools.bench.diagnosis.classifiers import preprocess_yaml
 from tools.bench.diagnosis.pipelines import Pipeline, Training, right
