@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: install dev demo test lint bench bench-diagnosis storm test-tflite test-workstation vectors clean
+.PHONY: install dev demo test lint bench bench-diagnosis bench-canary storm test-tflite test-workstation \
+  test-faults test-booted test-arm64 vectors clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +49,10 @@ bench: install .venv-peers/.installed
 bench-diagnosis: dev
 	$(BIN)/python -m tools.bench.diagnosis --out build/bench-diagnosis.json $(ARGS)
 
+# Which single flipped bits of a model's weights do the golden tensors notice?
+bench-canary: dev
+	$(BIN)/python -m tools.bench.canary_coverage --out build/bench-canary.json $(ARGS)
+
 # 200 rounds of kill -9 on agent, broker and collector.
 storm: dev
 	LITEWATCH_STORM_ROUNDS=200 $(PYTEST) tests/test_storm.py --timeout 1200
@@ -61,6 +66,18 @@ storm: dev
 
 test-tflite: .venv-tflite/.installed
 	.venv-tflite/bin/python -m pytest -m runtime -n $(WORKERS) --dist loadgroup
+
+# Kill -9, power cuts, damaged databases, full disks, wrong clocks, bad networks, malformed inputs.
+test-faults: dev
+	$(PYTEST) tests/faults -n $(WORKERS) --dist loadgroup --timeout 600 $(ARGS)
+
+# The service on a booted systemd: installed by the script, killed, hung, upgraded, taken away.
+test-booted: dev
+	PYTHON=$(BIN)/python tests/booted/run $(ARGS)
+
+# The exact constraints' aarch64 wheels, the agent and the ladder under emulation.
+test-arm64: dev .venv-tflite/.installed
+	$(BIN)/python tests/arm64/prove.py
 
 # TensorFlow and Pillow still produce the committed vectors, and the demo's models can be trained.
 .venv-workstation/.installed: pyproject.toml constraints-workstation.txt
