@@ -69,7 +69,7 @@ test-tflite: .venv-tflite/.installed
 
 # Kill -9, power cuts, damaged databases, full disks, wrong clocks, bad networks, malformed inputs.
 test-faults: dev
-	$(PYTEST) tests/faults -n $(WORKERS) --dist loadgroup --timeout 600 $(ARGS)
+	$(PYTEST) tests/faults -n $(WORKERS) --dist loadfile --timeout 600 $(ARGS)
 
 # The service on a booted systemd: installed by the script, killed, hung, upgraded, taken away.
 test-booted: dev

@@ -254,6 +254,35 @@ def test_a_database_of_a_newer_agent_is_put_aside(make: Callable[..., Outbox], p
     assert make().stats.set_aside == 1
 
 
+def test_one_forgotten_bit_in_a_message_is_damage(make: Callable[..., Outbox], path: Path) -> None:
+    outbox = make()
+    put(outbox, body='{"temperature":20}', urgent=True)
+    outbox.close()
+    stored = path.read_bytes()
+    assert stored.count(b'"temperature":20') == 1
+    path.write_bytes(stored.replace(b'"temperature":20', b'"temperature":60'))
+    after = make("s2")
+    assert (seqs(after), after.stats.set_aside) == ([], 1)
+    assert put(after, urgent=True) == 1
+    assert seqs(after) == [("s2", 1)]
+
+
+def test_messages_of_an_agent_without_checksums_are_taken_over(
+    make: Callable[..., Outbox], path: Path
+) -> None:
+    outbox = make()
+    put(outbox, urgent=True)
+    put(outbox, body='{"ü":2.5}', urgent=True)
+    outbox.close()
+    with sqlite3.connect(path) as older:
+        older.execute("ALTER TABLE message DROP COLUMN checksum")
+    older.close()
+    after = make("s2")
+    assert (seqs(after), after.stats.set_aside) == ([("s1", 1), ("s1", 2)], 0)
+    after.close()
+    assert seqs(make("s3")) == [("s1", 1), ("s1", 2)]
+
+
 def test_two_agents_cannot_share_one_outbox(make: Callable[..., Outbox], clock: Time) -> None:
     first, second = make("s1"), make("s2")
     put(second, "alarm", urgent=True)
@@ -288,6 +317,7 @@ def test_while_the_disk_refuses_messages_can_be_sent_from_memory_and_are_committ
         put(outbox, "alarm", urgent=True)
         assert outbox.stats.problem is not None
         assert outbox.stats.problem.endswith("; messages wait in memory")
+        assert "damaged" not in outbox.stats.problem
         assert (outbox.stats.committed_seq, outbox.stats.pending) == (1, 1)
         assert ("s1", 2) in seqs(outbox)
     assert outbox.flush_if_due() == RETRY_S

@@ -153,6 +153,14 @@ def test_a_header_that_claims_too_much_is_refused_unread(extension: str) -> None
         PLAIN.apply(data)
 
 
+def test_a_png_whose_chunk_claims_two_gigabytes_is_refused_before_room_is_made_for_it() -> None:
+    whole = bytearray(encoded(picture(), ".png"))
+    at = whole.index(b"IDAT")
+    whole[at - 4 : at] = (0x7FFF_0000).to_bytes(4, "big")
+    with pytest.raises(FrameError, match="decode: the PNG file is cut short"):
+        PLAIN.apply(bytes(whole))
+
+
 def test_a_png_bomb_is_refused_and_the_limit_is_a_parameter() -> None:
     with pytest.raises(FrameError, match=r"100000x100000 pixels, more than max_pixels"):
         PLAIN.apply(png_bomb(100_000, 100_000))

@@ -17,6 +17,8 @@ from agent.errors import FrameError
 _PNM = re.compile(rb"P[56]\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s")
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_MOST_CHUNKS = 100_000
+"""More than any PNG has whose writer meant well."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pnm")
 """How files of these formats are called, in lower case."""
 
@@ -65,8 +67,21 @@ def _jpeg(data: bytes) -> Header | None:
 def _png(data: bytes) -> Header | None:
     if len(data) < 24 or data[12:16] != b"IHDR":
         return None
-    whole = data.rfind(b"IEND") > 0
+    whole = _png_is_whole(data)
     return Header(format="PNG", width=_big(data, 16, 4), height=_big(data, 20, 4), complete=whole)
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether every chunk lies within the file: OpenCV first makes room for what a chunk claims to hold,
+    and that may be 2 GB."""
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        if at + 12 > len(data):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + _big(data, at, 4)
+    return False
 
 
 def _bmp(data: bytes) -> Header | None:

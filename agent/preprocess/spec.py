@@ -180,7 +180,7 @@ def _step(entry: object, place: str, problems: list[str]) -> Step | None:
         problems.append(f"{place}.{name}: expected a mapping of parameters")
         return None
     kind = parameters.get("kind", "") if "" not in kinds else ""
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         what = f"expected one of {', '.join(kinds)}"
         problems.append(f"{place}.{name}.kind: {what}" + (f", got {kind!r}" if kind else ""))
         return None

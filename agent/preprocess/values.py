@@ -141,7 +141,8 @@ class Cast:
 
 
 def _usable_divisor(value: float) -> bool:
-    return bool(0.0 < abs(np.float32(value)) < np.inf)
+    with np.errstate(over="ignore"):
+        return bool(0.0 < abs(np.float32(value)) < np.inf)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -13,20 +13,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 from agent.errors import OutboxError
+from agent.telemetry import outbox_rows
 from agent.telemetry.outbox_database import (
     ForeignDatabaseError,
     aside_count,
+    damage,
     is_damage,
     open_database,
     put_aside,
     transaction,
 )
-from agent.telemetry.outbox_memory import KEPT_LONGEST, Waiting, size_of
+from agent.telemetry.outbox_memory import KEPT_LONGEST, Waiting
 from agent.telemetry.ports import OutboxStats, Stored
 
 FLUSH_BYTES = 1024 * 1024
@@ -38,9 +39,9 @@ REMOVED_ROWS = 1000
 RETRY_S = 30.0
 """How long to leave a refusing disk alone."""
 
-_COLUMNS = ", ".join(field.name for field in fields(Stored))
+_COLUMNS = ", ".join(outbox_rows.COLUMNS)
 _HELD = "id NOT IN (SELECT id FROM temp.removed)"
-_INSERT = f"INSERT INTO message ({_COLUMNS}, size) VALUES ({', '.join('?' * (len(fields(Stored)) + 1))})"
+_INSERT = f"INSERT INTO message ({_COLUMNS}) VALUES ({', '.join('?' * len(outbox_rows.COLUMNS))})"
 _PEEK = f"SELECT {_COLUMNS} FROM message WHERE id > ? AND {_HELD} ORDER BY id LIMIT ?"
 _FLOOR = f"SELECT min(seq) FROM message WHERE session = ? AND {_HELD}"
 _TOTAL = "SELECT count(*), coalesce(sum(size), 0), coalesce(max(id), 0) FROM message"
@@ -111,7 +112,7 @@ class Outbox:
                 kind=kind,
                 body=body_json,
                 created_at=created_at,
-                created_s=self._clock(),
+                created_s=float(self._clock()),
                 boot_id=boot_id,
                 clock_synced=clock_synced,
                 preprocess=preprocess,
@@ -126,8 +127,7 @@ class Outbox:
     def peek(self, after_id: int, limit: int) -> list[Stored]:
         """The oldest messages with an id above ``after_id``; only committed ones while the disk works."""
         with self._lock:
-            rows = self._read(_PEEK, (after_id, limit))
-            found = [_stored(row) for row in rows]
+            found = self._peek(after_id, limit)
             if self._refusal is not None:
                 found += [row for row in self._pending.rows if row.id > after_id]
             return found[:limit]
@@ -204,7 +204,7 @@ class Outbox:
     @property
     def stats(self) -> OutboxStats:
         with self._lock:
-            oldest = [_stored(row) for row in self._read(_PEEK, (0, 1))] or self._pending.rows[:1]
+            oldest = self._peek(0, 1) or self._pending.rows[:1]
             return OutboxStats(
                 messages=self._messages + len(self._pending.rows),
                 bytes=self._bytes + self._pending.bytes,
@@ -225,12 +225,12 @@ class Outbox:
                 with transaction(database):
                     database.execute("DELETE FROM message WHERE id IN (SELECT id FROM temp.removed)")
                     database.execute("DELETE FROM temp.removed")
-                    database.executemany(
-                        _INSERT, [(*astuple(row), size_of(row)) for row in self._pending.rows]
-                    )
+                    database.executemany(_INSERT, map(outbox_rows.row, self._pending.rows))
                     evicted = self._evict(database)
             except sqlite3.Error as error:
                 self._failed(error)
+                if not is_damage(error):
+                    return
             else:
                 self._committed(evicted)
                 return
@@ -312,6 +312,14 @@ class Outbox:
             self._database.close()
             self._database, self._messages, self._bytes, self._removed = None, 0, 0, 0
 
+    def _peek(self, after_id: int, limit: int) -> list[Stored]:
+        """Messages on disk, none when one of them is not as it was written."""
+        rows = self._read(_PEEK, (after_id, limit))
+        if not all(map(outbox_rows.is_whole, rows)):
+            self._failed(damage("a message is not as it was written"))
+            return []
+        return list(map(outbox_rows.message, rows))
+
     def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         database = self._connected()
         if database is None:
@@ -338,8 +346,3 @@ class Outbox:
 def _code(error: Exception) -> int:
     """SQLite's primary result code, 0 for other errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _stored(row: tuple[Any, ...]) -> Stored:
-    values = dict(zip((field.name for field in fields(Stored)), row, strict=True))
-    return Stored(**values | {"clock_synced": bool(values["clock_synced"])})

@@ -37,6 +37,8 @@ def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
     # What starting makes stays for good: looking for garbage in it would cost a tenth of the start.
     # The service turns the collector on again.
     gc.disable()
+    # OpenCV writes a line for each damaged frame; the agent counts them and says so once a second.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here: `--help` must not cost the time of OpenCV.
     from agent.launch import Launch, start
     from tools.cli import LITEWATCH

@@ -1,0 +1,1 @@
+"""A power cut, simulated: what a program wrote but had not made safe is dropped, torn or kept."""
