@@ -59,10 +59,10 @@ class JsonFormat:
 
     def row(self, text: str) -> Row:
         """Raises RowError."""
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RowError(f"no JSON: {error}") from None
+        return self.of(read_json(text))
+
+    def of(self, record: object) -> Row:
+        """The row of an object that is read already. Raises RowError."""
         if not isinstance(record, Mapping):
             raise RowError(f"expected an object, got {_shown(record)}")
         values = [_json_number(value, name) for name, value in self._values(record)]
@@ -79,6 +79,15 @@ class JsonFormat:
         if not isinstance(values, list) or not values:
             raise RowError(f"values: expected a list of numbers, got {_shown(values)}")
         return [(f"values[{index}]", value) for index, value in enumerate(values)]
+
+
+def read_json(text: str) -> object:
+    """Raises RowError."""
+    try:
+        record: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"no JSON: {error}") from None
+    return record
 
 
 def csv_format(header: str, *, columns: Sequence[str], id_column: str) -> CsvFormat:
