@@ -189,7 +189,8 @@ def public(
 def _with_kind(made: Any, kinds: Mapping[str, str]) -> dict[str, Any]:
     place = f"{type(made).__module__}:{type(made).__qualname__}"
     kind = next(name for name, registered in kinds.items() if registered == place)
-    options: dict[str, Any] = _plain(made)
+    # A kind may hold secrets inside an option, as a URL does: then it says itself what to show.
+    options: dict[str, Any] = _plain(made) | (made.public() if hasattr(made, "public") else {})
     return {"kind": kind} | options
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from agent.buffer import FrameBuffer
-from agent.contracts import Feed, Source
+from agent.contracts import Feed, Frame, Source
 from agent.errors import SourceError
 
 RETRY_FIRST_S = 1.0
@@ -69,8 +69,9 @@ class Feeder:
         feed = self._open()
         try:
             for item in feed:
-                self._wait_s = RETRY_FIRST_S
-                self._say_well()
+                if isinstance(item, Frame):  # one that delivers nothing but damage is not well
+                    self._wait_s = RETRY_FIRST_S
+                    self._say_well()
                 self._buffer.put(item)
         except SourceError:
             self._failed_reading = True

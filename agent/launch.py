@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from agent import config as configs
 from agent.config import AgentConfig
+from agent.credentials import with_credentials
 from agent.device.clock import boot_id, clock_synced
 from agent.device.control_socket import socket_path
 from agent.device.sdnotify import Notifier
@@ -126,6 +127,7 @@ def _restored(kept: Kept, name: str) -> AgentConfig:
 
 def _put_together(launch: Launch, config: AgentConfig, origin: Origin) -> Service:
     """A service that is ready to run; without one, why not is published where telemetry works."""
+    config = with_credentials(config, launch.environment)
     state = state_dir(config, launch.environment)
     session = Session(
         id=remembered_session(state / "session"),
@@ -141,7 +143,7 @@ def _put_together(launch: Launch, config: AgentConfig, origin: Origin) -> Servic
         check_command=launch.check_command,
     )
     # Telemetry is put together on a second thread while the model loads: half of the latter is C.
-    opened = Later(lambda: open_telemetry(config, session, launch.environment))
+    opened = Later(lambda: open_telemetry(config, session))
     try:
         assembly = assemble(config, state=state)
     except LitewatchError as error:

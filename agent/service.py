@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from agent.telemetry.telemetry import Telemetry
 
 BUFFER_FRAMES = 8
-LIVE_BUFFER_FRAMES = 2
-"""Of a live source: the newest wins, and one may lie ready while the model runs."""
+LIVE_BUFFER_FRAMES = 1
+"""Of a live source the newest wins."""
 WAIT_S = 0.5
 """How long the main loop waits for a frame before it looks after everything else."""
 LOOK_INTERVAL_NS = 50_000_000
@@ -116,8 +116,8 @@ class Service:
         self._announce()
         self._feeder.start()
         self._listen()
-        self._problems.ready()
         self._session.notifier.ready("online")
+        self._problems.ready()
         # All that is here now stays; what the frames leave behind is collected from here on.
         gc.freeze()
         gc.enable()

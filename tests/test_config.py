@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import config
+from agent.credentials import with_credentials
 from agent.errors import ConfigError
 from agent.runtime import KINDS as DELEGATES
 from agent.sources import KINDS as SOURCES
@@ -168,3 +169,32 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["config", "--message", "window"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "litewatch.window/1"
     assert main(["config"]) == 2
+
+
+def test_secrets_stay_on_the_device_wherever_they_stand() -> None:
+    made = parse(
+        SMALLEST.replace("{kind: directory, path: frames}", "{kind: stream, url: 'rtsp://me:hunter2@door/1'}")
+        + "mqtt: {host: b, username: me, password_file: secrets/password, tls: {key: k, certificate: c}}"
+    )
+    said = json.dumps(config.public(made, sources=SOURCES, delegates=DELEGATES))
+    assert "hunter2" not in said
+    assert "rtsp://door/1" in said
+    assert "secrets/password" not in said
+
+
+def test_systemd_hands_over_what_the_config_names(tmp_path: Path) -> None:
+    for name in ("secrets_password", "secrets_key.pem"):
+        (tmp_path / name).write_text("x")
+    made = parse(
+        "device: {id: door-7}\nmodel: {bundle: m.tflite}\n"
+        "source: {kind: mqtt, topic: t, host: b, username: u, password_file: secrets/password}\n"
+        "mqtt: {host: b, tls: {key: secrets/key.pem, certificate: secrets/elsewhere.pem}}"
+    )
+    given = with_credentials(made, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert given.source.password_file == str(tmp_path / "secrets_password")  # type: ignore[attr-defined]
+    assert given.mqtt is not None and given.mqtt.tls is not None
+    assert (given.mqtt.tls.key, given.mqtt.tls.certificate) == (
+        str(tmp_path / "secrets_key.pem"),
+        "secrets/elsewhere.pem",
+    )
+    assert with_credentials(made, {}) is made

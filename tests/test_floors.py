@@ -10,7 +10,8 @@ F0 = ("agent.errors", "agent.contracts", "agent.telemetry.messages", "agent.tele
 F1 = (
     "agent.structure", "agent.document", "agent.jsonschema", "agent.npy", "agent.config",
     "agent.sections", "agent.quantize",
-    "agent.plain_text", "agent.preprocess", "agent.decode", "agent.monitor",
+    "agent.plain_text", "agent.sources.url", "agent.sources.jpeg_stream",
+    "agent.preprocess", "agent.decode", "agent.monitor",
     "agent.telemetry.wire", "agent.telemetry.options", "agent.telemetry.clock", "agent.telemetry.identity",
     "agent.telemetry.ports",
     "agent.telemetry.backoff", "agent.telemetry.letterhead", "agent.telemetry.homeassistant",
@@ -50,6 +51,7 @@ F4 = (
     "agent.health",
     "agent.checking",
     "agent.canary_inputs",
+    "agent.credentials",
 )
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages", "agent.telemetry.health_body")
 

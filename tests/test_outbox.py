@@ -1,5 +1,6 @@
 """The outbox: what is committed survives, what is confirmed goes, what is damaged is put aside."""
 
+import json
 import resource
 import signal
 import sqlite3
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.errors import OutboxError
+from agent.telemetry import outbox_rows
 from agent.telemetry.outbox import RETRY_S, Outbox
 from agent.telemetry.outbox_database import APPLICATION_ID, KEEP_ASIDE
 
@@ -464,3 +466,16 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+@given(st.text(max_size=3000))
+def test_a_body_is_read_as_it_was_kept(body: str) -> None:
+    assert outbox_rows.unpacked(outbox_rows.packed(body)) == body
+
+
+def test_a_windows_body_takes_a_third_of_its_room_on_the_card() -> None:
+    stored = Path(__file__).parent / "fixtures" / "messages" / "window.v1.json"
+    feature = json.loads(stored.read_text())["body"]["features"][0]
+    varied = [feature | {"name": f"light.{k}", "mean": k / 7, "psi": k / 300} for k in range(33)]
+    body = json.dumps(varied)
+    assert len(outbox_rows.packed(body)) < len(body) / 3

@@ -210,7 +210,8 @@ def test_nothing_is_left_of_children_that_ended_in_every_way(library: Path) -> N
     del forgotten, closed, runner
     assert gone() is None
     assert all(map(ended, pids))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Fewer when something else of this process was let go meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 PARENT = """

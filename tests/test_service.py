@@ -20,6 +20,7 @@ import pytest
 import yaml
 from broker import eventually
 
+from agent.telemetry.outbox_rows import unpacked
 from tools.cli import LITEWATCH, main
 
 pytestmark = pytest.mark.runtime
@@ -40,7 +41,7 @@ def kept(state: Path) -> list[Kept]:
     with sqlite3.connect(f"file:{state / 'outbox.db'}?mode=ro", uri=True) as database:
         rows = database.execute("SELECT seq, kind, body, preprocess FROM message ORDER BY id").fetchall()
     return [
-        Kept(seq, kind, json.loads(body), json.loads(preprocess) if preprocess else None)
+        Kept(seq, kind, json.loads(unpacked(body)), json.loads(preprocess) if preprocess else None)
         for seq, kind, body, preprocess in rows
     ]
 

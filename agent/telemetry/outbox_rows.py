@@ -1,6 +1,6 @@
 """A message as a row of the outbox's file, with a checksum: cards forget bits, and SQLite does not look.
 
-Pure.
+A long body is compressed: a card is worn by every page that is written to it. Pure.
 """
 
 import zlib
@@ -13,12 +13,28 @@ from agent.telemetry.ports import Stored
 
 COLUMNS = (*(field.name for field in fields(Stored)), "size", "checksum")
 """In the order of ``row`` and ``message``; ``size`` is what it counts against ``max_bytes``."""
+SHORT = 512
+"""Characters of a body that is not worth compressing."""
 
 
 def row(message: Stored) -> tuple[Any, ...]:
     """What is written of ``message``."""
-    values = (*astuple(message), size_of(message))
+    named = dict(zip(COLUMNS, astuple(message), strict=False))
+    values = (*(named | {"body": packed(message.body)}).values(), size_of(message))
     return (*values, checksum(values))
+
+
+def packed(body: str) -> str | bytes:
+    """How a body is kept: as it is, or compressed where that saves a third."""
+    if len(body) < SHORT:
+        return body
+    small = zlib.compress(body.encode())
+    return small if len(small) < 2 * len(body) // 3 else body
+
+
+def unpacked(body: str | bytes) -> str:
+    """The body that was kept so."""
+    return zlib.decompress(body).decode() if isinstance(body, bytes) else body
 
 
 def is_whole(values: Sequence[Any]) -> bool:
@@ -30,7 +46,7 @@ def message(values: Sequence[Any]) -> Stored:
     """The message in a whole row."""
     named = dict(zip(COLUMNS, values, strict=True))
     del named["size"], named["checksum"]
-    return Stored(**named | {"clock_synced": bool(named["clock_synced"])})
+    return Stored(**named | {"body": unpacked(named["body"]), "clock_synced": bool(named["clock_synced"])})
 
 
 def checksum(values: Sequence[Any]) -> int:

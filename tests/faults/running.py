@@ -12,6 +12,7 @@ import bundles
 import yaml
 from broker import Broker, eventually
 
+from agent.telemetry.outbox_rows import unpacked
 from tools.cli import LITEWATCH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,4 +80,4 @@ class Running:
         """Messages of a kind in the outbox of a stopped agent, oldest first."""
         with sqlite3.connect(self.state / "outbox.db") as database:
             rows = database.execute("SELECT body FROM message WHERE kind = ? ORDER BY id", (kind,)).fetchall()
-        return [json.loads(body) for (body,) in rows]
+        return [json.loads(unpacked(body)) for (body,) in rows]

@@ -243,11 +243,13 @@ class _Check:
 
 def _config(path: Path) -> "AgentConfig":
     from agent import config as configs
+    from agent.credentials import with_credentials
     from agent.runtime import KINDS as DELEGATES
     from agent.sources import KINDS as SOURCES
     from tools.commands.config import read_text
 
-    return configs.parse(read_text(path), sources=SOURCES, delegates=DELEGATES, where=path.name)
+    config = configs.parse(read_text(path), sources=SOURCES, delegates=DELEGATES, where=path.name)
+    return with_credentials(config, os.environ)
 
 
 def _bundle(request: _Request, config: "AgentConfig | None") -> "Bundle":
