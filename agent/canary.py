@@ -51,7 +51,8 @@ class CanaryReport:
 
 class Canary:
     """``key`` says how a runner with that info computes. ``on_mismatch`` hears of every answer that was
-    not repeated, ``on_problem`` of answers that could not be blessed (None: well again).
+    not repeated, ``on_problem`` of answers that could not be blessed (None: well again), ``progress`` of
+    each tensor that was run.
 
     Raises FrameError when a recorded output cannot be decoded, ValueError without golden tensors.
     """
@@ -68,6 +69,7 @@ class Canary:
         sink: Sink,
         on_mismatch: Callable[[str], None],
         on_problem: Callable[[str | None], None],
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         if not golden:
             raise ValueError("no golden tensors")
@@ -82,6 +84,7 @@ class Canary:
         self._sink = sink
         self._on_mismatch = on_mismatch
         self._on_problem = on_problem
+        self._progress = progress
         self._blessings = store.load()
         self._candidate: tuple[Key, Candidate] | None = None
         self._refused: dict[Key, str] = {}
@@ -192,6 +195,7 @@ class Canary:
         """None when it was another runner that answered: the delegate came back at this moment."""
         outputs = self._runner.run(tensor)
         self.runs += 1
+        self._progress()
         return outputs if self._key(self._runner.info) == key else None
 
     def _bless(self, key: Key) -> Candidate | None:

@@ -27,6 +27,7 @@ from agent.pipeline import Outcome, Pipeline
 from agent.preprocess.decoding import Decode
 from agent.problems import Problems
 from agent.runtime.cpu import Cpu
+from agent.runtime.setup import setup_of
 from agent.samples import SampleStore
 from agent.sight import Sight
 from agent.startup import Assembly, Session
@@ -217,12 +218,13 @@ def make_canary(
     if not golden:
         return None
     twin_sha256 = hashlib.sha256(bundle.edgetpu).hexdigest() if bundle.edgetpu else ""
-    cpu = cpu_model()
+    cpu, setup = cpu_model(), setup_of(config.model.delegate)
 
     def key(info: RunnerInfo) -> Key:
         twin = info.delegate != Cpu.name and config.model.delegate.twin == "edgetpu"
         model_sha256 = twin_sha256 if twin else bundle.manifest.flatbuffer.sha256
-        return Key.of(info, model_sha256=model_sha256, cpu=cpu)
+        on_cpu = info.delegate == Cpu.name
+        return Key.of(info, model_sha256=model_sha256, cpu=cpu, setup="" if on_cpu else setup)
 
     def distrust(reason: str) -> None:
         if isinstance(runner, Failover):
@@ -238,6 +240,7 @@ def make_canary(
         sink=sink,
         on_mismatch=distrust,
         on_problem=lambda problem: problems.set("canary", problem),
+        progress=session.notifier.progress,
     )
     assembly.trial.passes = canary.trial
     return canary

@@ -10,6 +10,7 @@ import logging
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import cv2
@@ -18,18 +19,19 @@ from agent.buffer import FrameBuffer
 from agent.config import AgentConfig
 from agent.contracts import Frame, Skipped
 from agent.control import Control
-from agent.device.control_socket import Ask, ControlSocket
+from agent.device.control_socket import ControlSocket
 from agent.errors import FrameError, FrameLostError, LitewatchError, MachineError, OutboxError, WireError
 from agent.examination import Compared, Examination, Failed, Thresholds, Watched
 from agent.feeder import Feeder
 from agent.health import Tally
+from agent.monitor.takeover import TakeoverAlarm
 from agent.parts import Parts, announcer, make_canary, put_together
 from agent.pipeline import Outcome
 from agent.preprocess.trace import Comparison
 from agent.problems import Problems, plain_line
 from agent.startup import Assembly, Session, about
 from agent.steering import Steering
-from agent.telemetry.messages import Alarm, Body, Command, Labels, kind_of
+from agent.telemetry.messages import Alarm, Body, Command, Labels, Reply, Severity, kind_of
 
 if TYPE_CHECKING:
     from agent.telemetry.ports import Inbound
@@ -44,6 +46,8 @@ LOOK_INTERVAL_NS = 50_000_000
 """A fast model's frames do not each pay for everything else."""
 TELEMETRY_INTERVAL_NS = 5_000_000_000
 """How often telemetry is asked what keeps messages from arriving."""
+RECEIVING_NS = 250_000_000
+"""What has arrived may not keep the frames waiting for longer at a time."""
 STOP_WITHIN_S = 5.0
 NOT_YET_COMPARED = Comparison(verdict="not checked", step=None, detail="")
 End: TypeAlias = Literal["ended", "reload"]
@@ -84,8 +88,8 @@ class Service:
         self._socket = ControlSocket(session.socket, post=self._parts.asks.put)
         self._announcer = announcer(config, assembly, session, telemetry)
         now_ns = time.monotonic_ns()
-        self._health_due_ns = self._look_due_ns = self._skip_log_due_ns = self._telemetry_due_ns = now_ns
-        self._takeovers = 0
+        self._health_due_ns = self._look_due_ns = self._frame_log_due_ns = self._telemetry_due_ns = now_ns
+        self._takeovers = TakeoverAlarm()
 
     def stop(self) -> None:
         self._stop.set()
@@ -174,7 +178,7 @@ class Service:
             return
         except FrameLostError as error:
             self._tally.lost += 1
-            _log.warning("lost %s: %s", plain_line(item.name), error)
+            self._warn("lost %s: %s (%d so far)", plain_line(item.name), error, self._tally.lost)
             return
         self._last = (item, outcome)
         if self._session.on_outcome:
@@ -183,11 +187,14 @@ class Service:
     def _skip(self, name: str, reason: str) -> None:
         self._tally.skipped += 1
         self._tally.skipped_last = plain_line(f"{name}: {reason}")
+        self._warn("skipped %s (%d so far)", self._tally.skipped_last, self._tally.skipped)
+
+    def _warn(self, text: str, *values: object) -> None:
+        """Of one frame: a damaged stream skips every one. The log shows one a second, health counts all."""
         now_ns = time.monotonic_ns()
-        if now_ns >= self._skip_log_due_ns:
-            # A damaged stream skips every frame; the log shows one a second, health counts all.
-            self._skip_log_due_ns = now_ns + 1_000_000_000
-            _log.warning("skipped %s (%d so far)", self._tally.skipped_last, self._tally.skipped)
+        if now_ns >= self._frame_log_due_ns:
+            self._frame_log_due_ns = now_ns + 1_000_000_000
+            _log.warning(text, *values)
 
     def _look_after(self, now_ns: int) -> None:
         """Everything that is not a frame: messages, thresholds, late windows, health, the watchdog."""
@@ -198,7 +205,7 @@ class Service:
             self._say_about()
         if now_ns >= self._telemetry_due_ns:
             self._telemetry_due_ns = now_ns + TELEMETRY_INTERVAL_NS
-            self._look_at_telemetry()
+            self._look_at_telemetry(now_ns)
         if now_ns >= self._health_due_ns:
             self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
             self._emit_health(now_ns)
@@ -209,16 +216,18 @@ class Service:
 
     def _receive_all(self) -> None:
         """Labels and commands that have arrived, from the broker and from this machine."""
-        while not self._telemetry.inbox.empty():
+        deadline_ns = time.monotonic_ns() + RECEIVING_NS
+        while not self._telemetry.inbox.empty() and time.monotonic_ns() < deadline_ns:
             self._receive(self._telemetry.inbox.get())
-        while not self._parts.asks.empty():
-            ask: Ask = self._parts.asks.get()
+        if not self._parts.asks.empty():
+            ask = self._parts.asks.get()
             ask.answer(self._control.answer(ask.command, local=True))
 
-    def _receive(self, inbound: "Inbound") -> None:
+    def _receive(self, inbound: "Inbound", *, obey: bool = True) -> None:
         body = inbound.body
         if isinstance(body, Command):
-            self._telemetry.reply(inbound, self._control.answer(body))
+            stopping = Reply(transaction=body.transaction, ok=False, problems=("the agent is stopping",))
+            self._telemetry.reply(inbound, self._control.answer(body) if obey else stopping)
         elif isinstance(body, Labels):
             for problem in self._parts.truth.receive(body):
                 _log.warning("refused: %s", problem)
@@ -235,17 +244,20 @@ class Service:
                 case Failed():
                     self._problems.set(finding.subject, finding.problem)
 
-    def _look_at_telemetry(self) -> None:
+    def _look_at_telemetry(self, now_ns: int) -> None:
         stats = self._telemetry.stats
         self._announcer.look(connected=stats.connected)
         self._problems.set("telemetry", "; ".join(stats.problems) or None)
-        if stats.takeovers > self._takeovers:
-            self._takeovers = stats.takeovers
+        change = self._takeovers.update(stats.takeovers, now_ns)
+        if change == "raised":
             summary = (
                 f"another client has taken over this device's connection {stats.takeovers} times: is "
                 "the device.id, or a copied card, used twice?"
             )
             self._alarm("identity", "hardware", summary, severity="critical")
+        elif change == "cleared":
+            summary = "for a day nobody has taken over this device's connection"
+            self._alarm("identity", "hardware", summary, status="cleared", severity="notice")
 
     def _reload(self) -> None:
         """agent.yaml is to be read again: applied by starting anew, or refused and this one goes on."""
@@ -261,7 +273,12 @@ class Service:
         self.stop()
 
     def _say_about(self) -> None:
-        self._telemetry.set_about(about(self._assembly, self._config, self._compared, self._session.origin))
+        said = about(self._assembly, self._config, self._compared, self._session.origin)
+        try:
+            self._telemetry.set_about(said)
+        except WireError as error:
+            self._problems.set("message about", f"could not be published whole: {error}")
+            self._telemetry.set_about(replace(said, config={}))
 
     def _announce(self) -> None:
         """Say at start what will explain everything later."""
@@ -290,10 +307,11 @@ class Service:
         cause: str,
         summary: str,
         *,
-        severity: Literal["warning", "critical"] = "warning",
+        status: Literal["raised", "cleared"] = "raised",
+        severity: Severity = "warning",
         top: tuple[str, ...] = (),
     ) -> None:
-        body = Alarm(alarm=alarm, status="raised", severity=severity, cause=cause, summary=summary, top=top)
+        body = Alarm(alarm=alarm, status=status, severity=severity, cause=cause, summary=summary, top=top)
         self.emit(body, urgent=True)
 
     def _emit_health(self, now_ns: int) -> None:
@@ -327,7 +345,8 @@ class Service:
         self._socket.close()
         self._feeder.close()
         now_ns = time.monotonic_ns()
-        self._receive_all()
+        while not self._telemetry.inbox.empty():
+            self._receive(self._telemetry.inbox.get(), obey=False)
         self._take_findings(now_ns)
         self._parts.watch.close_window(now_ns)
         self._emit_health(now_ns)

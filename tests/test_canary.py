@@ -24,6 +24,9 @@ from agent.failover import Failover
 from agent.monitor.blessing import NOISES, REPEATS
 from agent.monitor.blessings import Blessings
 from agent.monitor.canary import CanaryInput, CanaryOptions, Key
+from agent.runtime.cpu import Cpu
+from agent.runtime.external import External
+from agent.runtime.setup import setup_of
 from agent.telemetry.messages import Alarm, Body
 
 S = 1_000_000_000
@@ -439,3 +442,14 @@ def test_a_tpu_that_begins_to_miscompute(bundle: Bundle, tmp_path: Path) -> None
     rig.ticks(canary, 60 + 2 * COUNT)
     assert [alarm.status for alarm in rig.alarms] == ["raised", "cleared"]
     failover.close()
+
+
+def test_another_option_or_library_of_a_delegate_is_another_way_of_computing(tmp_path: Path) -> None:
+    library = tmp_path / "libx.so"
+    library.write_bytes(b"one")
+    first = setup_of(External(library=str(library)))
+    assert setup_of(External(library=str(library))) == first
+    assert setup_of(External(library=str(library), options={"fast": True})) != first
+    library.write_bytes(b"two")
+    assert setup_of(External(library=str(library))) != first
+    assert setup_of(Cpu()) == ""

@@ -45,7 +45,8 @@ class CanaryOptions:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
     """One way of computing: answers are only held against answers of the same. ``model_sha256`` is
-    that of the model that runs, of the bundle's CPU model or its Edge TPU twin."""
+    that of the model that runs, of the bundle's CPU model or its Edge TPU twin; ``setup`` is whatever
+    else decides how a delegate computes, its options and the contents of its library."""
 
     runtime: str
     version: str
@@ -54,9 +55,10 @@ class Key:
     threads: int
     model_sha256: str
     cpu: str
+    setup: str = ""
 
     @classmethod
-    def of(cls, info: RunnerInfo, *, model_sha256: str, cpu: str) -> "Key":
+    def of(cls, info: RunnerInfo, *, model_sha256: str, cpu: str, setup: str = "") -> "Key":
         return cls(
             runtime=info.runtime,
             version=info.version,
@@ -65,6 +67,7 @@ class Key:
             threads=info.threads,
             model_sha256=model_sha256,
             cpu=cpu,
+            setup=setup,
         )
 
 
