@@ -1,8 +1,8 @@
 """What lies between the source's thread and the main loop: few frames, the newest.
 
 For a live source a slow reader loses the oldest frames, and they are counted: a camera's picture
-is worth most when it is fresh. A lossless buffer makes the source wait instead. Every item put
-is accounted for: received = taken + dropped + left.
+is worth most when it is fresh. What was skipped never takes a frame's place. A lossless buffer makes
+the source wait instead. Every item put is accounted for: received = taken + dropped + left.
 """
 
 from collections import deque
@@ -42,20 +42,31 @@ class FrameBuffer:
     def put(self, item: Frame | Skipped) -> bool:
         """Add an item; False, and nothing added, once the buffer is closed.
 
-        When it is full: drop the oldest at once, or, lossless, wait until there is room.
+        When it is full: drop the oldest that is worth least at once, or, lossless, wait until there is
+        room.
         """
         with self._lock:
             if self._lossless:
                 self._room.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 return False
-            if len(self._items) == self._capacity:
-                self._items.popleft()
-                self._dropped += 1
-            self._items.append(item)
             self._received += 1
+            if len(self._items) == self._capacity:
+                self._dropped += 1
+                if not self._make_room(item):
+                    return True
+            self._items.append(item)
             self._filled.notify()
             return True
+
+    def _make_room(self, item: Frame | Skipped) -> bool:
+        """Remove the oldest Skipped, or for a frame the oldest frame; False: ``item`` is worth less."""
+        skipped = (at for at, waiting in enumerate(self._items) if isinstance(waiting, Skipped))
+        oldest = next(skipped, 0 if isinstance(item, Frame) else None)
+        if oldest is None:
+            return False
+        del self._items[oldest]
+        return True
 
     def finish(self) -> None:
         """No more items will be put; what is left can still be got."""

@@ -2,7 +2,8 @@
 
 What a command does is the service's affair (``Controls``). Nothing here outlives a restart: what
 ``set`` changes, agent.yaml says again at the next start. ``lend`` and ``take_back`` are for programs
-on this machine only, because whoever borrows the device must be seen to be alive.
+on this machine only, because whoever borrows the device must be seen to be alive; so are ``state`` and
+``publish``, for a second connection to the broker would end the agent's own.
 """
 
 import logging
@@ -14,12 +15,13 @@ from agent.errors import InputError, LitewatchError
 from agent.plain_text import plain_text
 from agent.sections import MonitorConfig, WindowConfig
 from agent.structure import StructureProblemsError, structure
-from agent.telemetry.messages import Command, Reply
+from agent.telemetry.messages import Check, Command, Reply
 from agent.telemetry.reply_address import transaction_problem
 
 MOST_PROBLEMS = 20
 LONGEST_PROBLEM = 500
 ROOT = "arguments"
+PUBLISH = "publish"
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,14 @@ class Controls(Protocol):
         """The other process is done, or gone. Without effect when nothing is lent."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """``device``, ``site``, ``state``, ``problems`` and whether the broker is ``connected``."""
+        ...
+
+    def publish(self, check: Check) -> None:
+        """Send the result of a check that ran beside the agent: one device, one connection."""
+        ...
+
 
 _Action: TypeAlias = Callable[[], dict[str, Any] | None]
 
@@ -103,6 +113,7 @@ class Control:
         self._local = self._remote | {
             "lend": controls.lend,
             "take_back": controls.take_back,
+            "state": controls.state,
         }
 
     def answer(self, command: Command, *, local: bool = False) -> Reply:
@@ -130,6 +141,9 @@ class Control:
         if name == "set":
             self._controls.set(parse_changes(arguments))
             return dict(arguments)
+        if name == PUBLISH and known is self._local:
+            self._controls.publish(_check(arguments))
+            return {}
         if name not in known:
             shown = plain_text(name, longest=40)
             raise InputError(
@@ -138,6 +152,18 @@ class Control:
         if arguments:
             raise InputError(*(f"{ROOT}.{key}: unknown key ({name} takes no arguments)" for key in arguments))
         return known[name]() or {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Published:
+    check: Check
+
+
+def _check(arguments: Mapping[str, Any]) -> Check:
+    try:
+        return structure(arguments, _Published, root=ROOT).check
+    except StructureProblemsError as error:
+        raise InputError(*error.problems) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

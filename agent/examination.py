@@ -5,6 +5,7 @@ comes out.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from typing import TypeAlias
 
 from agent.canary import Canary
 from agent.contracts import Detector
+from agent.errors import BundleError
 from agent.preprocess.trace import Comparison
 from agent.selftest import reproduces
 from agent.startup import Assembly
 from agent.thresholds import prepare_detector
+
+KEEP_AGAIN_S = 3600.0
+"""After the last good config and bundle could not be kept: a card becomes full, and has room again."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +49,10 @@ class Watched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """What could not be found out, and what that means."""
+    """What could not be found out, and what that means; None: now it could."""
 
     subject: str
-    problem: str
+    problem: str | None
 
 
 Finding: TypeAlias = Compared | Thresholds | Watched | Failed
@@ -63,12 +68,15 @@ class Examination:
         *,
         folder: Path,
         canary: Callable[[], Canary | None],
-        keep: Callable[[str], None] | None,
+        keep: Callable[[Assembly], None] | None,
+        keep_again_s: float = KEEP_AGAIN_S,
     ) -> None:
         self._assembly = assembly
         self._folder = folder
         self._canary = canary
         self._keep = keep
+        self._keep_again_s = keep_again_s
+        self._keep_due_s: float | None = None
         self._found: deque[Finding] = deque()
         self._started = False
 
@@ -83,7 +91,10 @@ class Examination:
         self._run("thresholds", lambda: self._learn(samples))
 
     def take(self) -> list[Finding]:
-        """What has come out since the last call."""
+        """What has come out since the last call; what is to be tried again is."""
+        if self._keep_due_s is not None and time.monotonic() >= self._keep_due_s:
+            self._keep_due_s = None
+            self._run("last good", self._remember)
         found = []
         while self._found:
             found.append(self._found.popleft())
@@ -96,12 +107,19 @@ class Examination:
         self._compare()
         self._learn(samples)
         self._make_canary()
-        if self._keep is None or not self._assembly.answer.right:
+        if self._assembly.answer.right:
+            self._remember()
+
+    def _remember(self) -> None:
+        if self._keep is None:
             return
         try:
-            self._keep(self._assembly.bundle.manifest_sha256)
-        except OSError as error:
+            self._keep(self._assembly)
+        except (OSError, BundleError) as error:
             self._found.append(Failed(subject="last good", problem=f"not kept: {error}"))
+            self._keep_due_s = time.monotonic() + self._keep_again_s
+        else:
+            self._found.append(Failed(subject="last good", problem=None))
 
     def _compare(self) -> None:
         try:

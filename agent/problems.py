@@ -60,13 +60,22 @@ class Problems:
             self._ready = True
             self._publish()
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What is wrong now, each with its subject."""
+        with self._lock:
+            return self._lines()
+
     def close(self) -> None:
         """The session ends: what a thread left behind still says no longer changes the state."""
         with self._lock:
             self._closed = True
 
+    def _lines(self) -> tuple[str, ...]:
+        return tuple(f"{subject}: {problem}" for subject, problem in sorted(self._known.items()))
+
     def _publish(self) -> None:
-        problems = tuple(f"{subject}: {problem}" for subject, problem in sorted(self._known.items()))
+        problems = self._lines()
         try:
             self._sink.set_state("degraded" if problems else "online", problems)
         except (WireError, OutboxError) as error:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cv2
 
@@ -107,6 +107,17 @@ class Service:
     def say_again(self) -> None:
         """Publish what is retained once more, for whoever missed it."""
         self._telemetry.say_state_again()
+
+    def state(self) -> dict[str, Any]:
+        """What the device says of itself now, and whether the broker hears it."""
+        problems = self._problems.known
+        return {
+            "device": self._config.device.id,
+            "site": self._config.device.site,
+            "state": "degraded" if problems else "online",
+            "problems": list(problems),
+            "connected": self._telemetry.stats.connected,
+        }
 
     def run(self) -> End:
         """Run until the source ends, ``frames`` are done, ``stop`` is called, or a new agent.yaml is to

@@ -3,11 +3,13 @@
 Config and bundle are the user's (exit code 2); runtime and delegate are the machine's.
 """
 
+import errno
+import logging
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import cast
@@ -18,11 +20,12 @@ import numpy as np
 import agent
 from agent import config as configs
 from agent.bundle import Bundle, load
+from agent.checking import Rehearsal
 from agent.config import AgentConfig
 from agent.contracts import Runner
 from agent.device.sdnotify import Notifier
 from agent.device.vitals import cpu_model, os_name
-from agent.errors import BundleError, ConfigError, FrameLostError, SpecError
+from agent.errors import BundleError, ConfigError, FrameLostError, SpecError, WireError
 from agent.failover import Failover
 from agent.monitor import promise
 from agent.monitor.features import FeatureSet, Task, feature_set
@@ -38,10 +41,20 @@ from agent.runtime.interpreter import Delegate
 from agent.runtime.opening import open_delegate
 from agent.sections import ModelConfig, MonitorConfig
 from agent.selftest import GOLDEN, Answer, answers
+from agent.signals import Signals
 from agent.sources import KINDS as SOURCES
+from agent.telemetry import wire
 from agent.telemetry.clock import Clock
 from agent.telemetry.messages import About, PreprocessInUse
 from agent.thresholds import RESAMPLES
+
+THREADS_PER_CPU = 4
+"""More threads than that only wait for each other, and count against the service's limit of tasks."""
+NOT_YET_COMPARED = Comparison(verdict="not checked", step=None, detail="")
+_DISK = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What is wrong with a disk, not with the name of a folder on it."""
+
+_log = logging.getLogger(__name__)
 
 
 class Trial:
@@ -64,9 +77,18 @@ class Assembly:
     features: FeatureSet
     in_use: PreprocessInUse
     answer: Answer
+    override: str | None
+    """The forced preprocessing, as it was read."""
     runner_news: "SimpleQueue[str | None]"
     """Why the configured delegate is away, and None when it is back; nothing ever from the CPU."""
     trial: Trial
+
+    @property
+    def wrong(self) -> str:
+        """How the model answers a golden input wrongly; "" when rightly, or while nothing serves."""
+        if self.answer.right or (isinstance(self.runner, Failover) and self.runner.serving == "none"):
+            return ""
+        return f"golden input: {self.answer.detail}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +113,14 @@ class Session:
     clock: Clock
     origin: Origin
     rehearse: Callable[[], tuple[str, ...]]
-    """What is wrong with agent.yaml and its bundle as they are by now."""
-    keep: Callable[[str], None] | None = None
-    """Remembers this config and bundle as good ones, given the manifest's hash. Raises OSError."""
+    """What is wrong with agent.yaml and its bundle as they are by now; takes seconds."""
+    rehearsal: Rehearsal
+    """The same for who cannot wait: started, then asked from time to time."""
+    signals: Signals = field(default_factory=Signals)
+    problems: tuple[tuple[str, str], ...] = ()
+    """What is wrong from the start, by subject."""
+    keep: Callable[[Assembly], None] | None = None
+    """Remembers this config and bundle as good ones. Raises OSError and BundleError."""
     check_command: tuple[str, ...] = ()
     """Climbs the ladder with this agent.yaml and publishes the result."""
     frames: int | None = None
@@ -102,18 +129,31 @@ class Session:
 
 
 def state_dir(config: AgentConfig, environment: Mapping[str, str]) -> Path:
-    """The folder for outbox and caches, made if need be. Raises ConfigError when it cannot be."""
+    """The folder for outbox and caches, made if need be. Raises ConfigError when its name is at fault.
+
+    With a full or read-only disk it may be missing or not writable: ``state_problem``.
+    """
     named = config.device.state_dir or environment.get("STATE_DIRECTORY")
     try:
         path = Path(named) if named else _home(environment) / "litewatch" / config.device.id
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"device.state_dir: {path} cannot be made: {error.strerror}") from None
+        if error.errno not in _DISK:
+            raise ConfigError(f"device.state_dir: {path} cannot be made: {error.strerror}") from None
     except RuntimeError:
         raise ConfigError("device.state_dir: must be set, for this user has no home folder") from None
-    if not os.access(path, os.W_OK):
-        raise ConfigError(f"device.state_dir: {path} is not writable by this user")
     return path
+
+
+def state_problem(state: Path) -> str | None:
+    """Why nothing outlives this session, where that is so."""
+    if not state.is_dir():
+        return f"{state} cannot be made on this disk: nothing outlives this session"
+    if os.access(state, os.W_OK):
+        return None
+    read_only = os.statvfs(state).f_flag & os.ST_RDONLY
+    why = "is on a read-only disk" if read_only else "is not writable by this user"
+    return f"{state} {why}: nothing outlives this session"
 
 
 def _home(environment: Mapping[str, str]) -> Path:
@@ -131,25 +171,32 @@ def assemble(config: AgentConfig, *, state: Path) -> Assembly:
     problems = check_promise(config, config.monitor, bundle)
     if problems:
         raise ConfigError(*problems)
-    spec = _override(config) or bundle.spec
+    override = _override_text(config)
+    spec = _override(config, override) or bundle.spec
     runtime = choose(options.runtime, cache=state / "runtime.json")
     news: SimpleQueue[str | None] = SimpleQueue()
     trial = Trial(lambda tried: _golden_problem(bundle, tried))
     runner = _open(config.model, bundle, runtime, trial, news)
-    trained = _compile(bundle.spec, runner, bundle.name)
-    preprocess = trained if spec is bundle.spec else _compile(spec, runner, "model.preprocess_override")
-    return Assembly(
-        bundle=bundle,
-        runner=runner,
-        preprocess=preprocess,
-        features=_features(bundle, runner),
-        in_use=PreprocessInUse(
-            fingerprint=specs.fingerprint(spec), differs=specs.differing_steps(bundle.spec, spec)
-        ),
-        answer=_first_answer(bundle, trained, runner),
-        runner_news=news,
-        trial=trial,
-    )
+    try:
+        trained = _compile(bundle.spec, runner, bundle.name)
+        forced = spec is not bundle.spec
+        return Assembly(
+            bundle=bundle,
+            runner=runner,
+            preprocess=_compile(spec, runner, "model.preprocess_override") if forced else trained,
+            features=_features(bundle, runner),
+            in_use=PreprocessInUse(
+                fingerprint=specs.fingerprint(spec), differs=specs.differing_steps(bundle.spec, spec)
+            ),
+            answer=_first_answer(bundle, trained, runner),
+            override=override,
+            runner_news=news,
+            trial=trial,
+        )
+    except BaseException:
+        # Another config may be tried in this process: the device must be free then.
+        runner.close()
+        raise
 
 
 def _open(
@@ -157,6 +204,7 @@ def _open(
 ) -> Runner:
     """The CPU's runner, or the hardware delegate's with the CPU behind it."""
     options = model.options
+    threads = _threads(options.threads)
 
     def opened(delegate: Delegate) -> Runner:
         return open_delegate(
@@ -164,7 +212,7 @@ def _open(
             cpu=bundle.flatbuffer,
             edgetpu=bundle.edgetpu,
             runtime=runtime,
-            threads=options.threads,
+            threads=threads,
             timeout_s=options.invoke_timeout_s,
         )
 
@@ -178,6 +226,13 @@ def _open(
         now_ns=time.monotonic_ns,
         fallback=options.fallback,
     )
+
+
+def _threads(wanted: int) -> int:
+    most = THREADS_PER_CPU * (os.cpu_count() or 1)
+    if wanted > most:
+        _log.warning("model.threads: %d is more than this machine can use: %d run", wanted, most)
+    return min(wanted, most)
 
 
 def _first_answer(bundle: Bundle, preprocess: Compiled, runner: Runner) -> Answer:
@@ -197,11 +252,13 @@ def _golden_problem(bundle: Bundle, runner: Runner) -> str:
     return "" if found.right else f"golden input: {found.detail}"
 
 
-def rehearse(config: AgentConfig, *, state: Path) -> None:
-    """Assemble on the CPU alone and let go again: would this config run? A hardware delegate may be
-    serving the present one and is left in peace. Raises like ``assemble``."""
-    kernels = config.model.delegate if isinstance(config.model.delegate, Cpu) else Cpu()
-    assemble(replace(config, model=replace(config.model, delegate=kernels)), state=state).runner.close()
+def check_about(assembly: Assembly, config: AgentConfig, origin: Origin) -> None:
+    """Raises ConfigError where what runs here cannot be said: a config too large for one message."""
+    try:
+        wire.body_json(about(assembly, config, NOT_YET_COMPARED, origin))
+    except WireError as error:
+        what = "the topic about, which carries this config, cannot be sent (are device.labels too long?)"
+        raise ConfigError(*(f"{what}: {problem}" for problem in error.problems)) from None
 
 
 def about(assembly: Assembly, config: AgentConfig, compared: Comparison, origin: Origin) -> About:
@@ -253,16 +310,22 @@ def check_promise(config: AgentConfig, monitor: MonitorConfig, bundle: Bundle) -
     )
 
 
-def _override(config: AgentConfig) -> PreprocessSpec | None:
+def _override_text(config: AgentConfig) -> str | None:
     override = config.model.options.preprocess_override
     if override is None:
         return None
     try:
-        text = Path(override.path).read_text(encoding="utf-8")
+        return Path(override.path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"model.preprocess_override.path: {override.path} cannot be read: {error}"
         ) from None
+
+
+def _override(config: AgentConfig, text: str | None) -> PreprocessSpec | None:
+    override = config.model.options.preprocess_override
+    if override is None or text is None:
+        return None
     return specs.parse(text, where=f"model.preprocess_override: {Path(override.path).name}")
 
 

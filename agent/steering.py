@@ -20,7 +20,7 @@ from agent.failover import Failover
 from agent.health import Tally
 from agent.pipeline import Outcome, Pipeline
 from agent.startup import Assembly, check_promise
-from agent.telemetry.messages import Body
+from agent.telemetry.messages import Body, Check
 from agent.watch import Watch, WatchSettings
 
 
@@ -31,6 +31,10 @@ class Voice(Protocol):
 
     def say_again(self) -> None:
         """Publish ``state`` and ``about`` once more."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What the device says of itself now, and whether the broker hears it."""
         ...
 
 
@@ -135,6 +139,12 @@ class Steering:
         """Without effect where only the CPU runs: it can be shared."""
         if isinstance(self._assembly.runner, Failover):
             self._assembly.runner.lend()
+
+    def state(self) -> dict[str, Any]:
+        return self._voice.state()
+
+    def publish(self, check: Check) -> None:
+        self._voice.emit(check, urgent=True)
 
     def take_back(self) -> None:
         if isinstance(self._assembly.runner, Failover):

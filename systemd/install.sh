@@ -10,6 +10,7 @@ umask 022
 readonly ROOT=/opt/litewatch ETC=/etc/litewatch STATE=/var/lib/private/litewatch
 readonly UNITS=/usr/local/lib/systemd/system TRIAL=/run/systemd/system
 readonly RULES=/usr/local/lib/udev/rules.d/99-litewatch-coral.rules
+readonly TRIAL_RULES=/run/udev/rules.d/99-litewatch-coral.rules
 readonly SYSUSERS=/usr/local/lib/sysusers.d/litewatch-coral.conf
 readonly COMMAND=/usr/local/bin/litewatch
 readonly READY_S=60 NEEDED_MIB=700
@@ -47,9 +48,10 @@ fail() {
 ACTION=install RUNTIME=litert CORAL=no CAMERA=no PYTHON=python3
 WHEELS='' CONFIG='' BUNDLE='' KEEP_DATA=no
 
+# Options as the file $1 has them.
 remembered() {
   local key value
-  [ -r "$ROOT/options" ] || return 0
+  [ -r "$1" ] || return 0
   while IFS='=' read -r key value; do
     case $key in
     RUNTIME) RUNTIME=$value ;;
@@ -57,7 +59,7 @@ remembered() {
     CAMERA) CAMERA=$value ;;
     PYTHON) PYTHON=$value ;;
     esac
-  done <"$ROOT/options"
+  done <"$1"
 }
 
 arguments() {
@@ -113,6 +115,9 @@ prerequisites() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
       fail "--runtime tflite: tflite-runtime has packages for Python 3.11 only; leave the option out"
   fi
+}
+
+room() {
   local free
   mkdir -p "$ROOT"
   free=$(df --output=avail -m "$ROOT" | tail -n 1)
@@ -144,8 +149,9 @@ build() {
   local pip=("$release/bin/python" -m pip --disable-pip-version-check)
   local from=(-q --no-cache-dir -c "$SOURCE/$(constraints)")
   [ -f "$release/complete" ] && return
-  say "building release $1"
   rm -rf "$release"
+  room
+  say "building release $1"
   "$PYTHON" -m venv "$release"
   staged=$(mktemp -d)
   # A copy: setuptools writes beside what it builds, and would pack what an earlier build left there.
@@ -160,6 +166,8 @@ build() {
   mkdir -p "$release/share/litewatch"
   cp -r "$SOURCE/systemd" "$SOURCE/docs" "$release/share/litewatch/"
   "$release/bin/litewatch" --version >/dev/null
+  # What it was built with: a rollback to it wants the next upgrade built so too.
+  printf '%s\n' "RUNTIME=$RUNTIME" "PYTHON=$PYTHON" >"$release/options"
   # The card has it before anything points to it.
   sync -f "$ROOT"
   touch "$release/complete"
@@ -202,6 +210,20 @@ drop_in() {
       rmdir "$UNITS/$unit.d" 2>/dev/null || true
     fi
   done
+}
+
+drop_in_is() {
+  local placed
+  placed=$UNITS/litewatch.service.d/$(basename "$2")
+  if [ "$1" = yes ]; then cmp -s "$2" "$placed"; else ! [ -e "$placed" ]; fi
+}
+
+# True when the agent's unit and its drop-ins lie there as release $1 and the options want them.
+units_are() {
+  local from=$ROOT/releases/$1/share/litewatch/systemd
+  cmp -s "$from/litewatch.service" "$UNITS/litewatch.service" &&
+    drop_in_is "$CORAL" "$from/litewatch-coral.conf" &&
+    drop_in_is "$CAMERA" "$from/litewatch-camera.conf"
 }
 
 place_units() {
@@ -262,24 +284,44 @@ restart_ready() {
 
 why() { journalctl -u litewatch -n 40 --no-pager -o cat --since "$1" 2>/dev/null | sed 's/^/    /' >&2; }
 
+# A drop-in of the trial hides that of the same name in $UNITS.
+trial_drop_in() {
+  local to
+  to=$TRIAL/litewatch.service.d/$(basename "$2")
+  if [ "$1" = yes ]; then place "$2" "$to"; else ln -sfn /dev/null "$to"; fi
+}
+
 trial_begins() {
   local release=$ROOT/releases/$1
-  mkdir -p "$TRIAL"
-  sed "s|$ROOT/current/|$release/|g" "$release/share/litewatch/systemd/litewatch.service" \
-    >"$TRIAL/litewatch.service"
+  local from=$release/share/litewatch/systemd
+  mkdir -p "$TRIAL/litewatch.service.d"
+  sed "s|$ROOT/current/|$release/|g" "$from/litewatch.service" >"$TRIAL/litewatch.service"
+  trial_drop_in "$CORAL" "$from/litewatch-coral.conf"
+  trial_drop_in "$CAMERA" "$from/litewatch-camera.conf"
+  if [ "$CORAL" = yes ]; then
+    systemd-sysusers "$from/litewatch-coral.sysusers"
+    place "$from/99-litewatch-coral.rules" "$TRIAL_RULES"
+    udev_again
+  fi
+  put_files
   systemctl daemon-reload
 }
 
 trial_ends() {
-  if [ -e "$TRIAL/litewatch.service" ]; then
-    rm -f "$TRIAL/litewatch.service"
+  if [ -e "$TRIAL/litewatch.service" ] || [ -e "$TRIAL_RULES" ]; then
+    rm -f "$TRIAL/litewatch.service" "$TRIAL"/litewatch.service.d/litewatch-{coral,camera}.conf{,.new}
+    rm -f "$TRIAL_RULES"
+    rmdir "$TRIAL/litewatch.service.d" "${TRIAL_RULES%/*}" 2>/dev/null || true
     systemctl daemon-reload
   fi
 }
 
 undo() {
-  trap - INT TERM HUP
+  trap - EXIT INT TERM HUP
   trial_ends
+  take_files_back
+  # The trial's, not that of what comes back.
+  if [ "$CORAL" = yes ] && ! [ -e "$RULES" ]; then without_coral || true; fi
   if restart_ready; then
     say "$(release_of current) is back and READY" >&2
   else
@@ -295,9 +337,12 @@ try() {
   since=$(date '+%Y-%m-%d %H:%M:%S.%6N')
   say "trying release $1"
   trap 'say "interrupted: going back" >&2; undo' INT TERM HUP
+  # Whatever else ends this script.
+  trap 'undo' EXIT
   trial_begins "$1"
   if restart_ready; then
     trap '' INT TERM HUP
+    trap - EXIT
     activate "$1"
     trial_ends
     trap - INT TERM HUP
@@ -310,10 +355,13 @@ try() {
 }
 
 switch_to() {
-  if [ "$1" != "$(release_of current)" ] && wanted; then
+  # New units need a restart as much as a new release does.
+  if wanted && { [ "$1" != "$(release_of current)" ] || ! units_are "$1"; }; then
     try "$1"
     return
   fi
+  put_files
+  if [ "${#PUT[@]}" -gt 0 ] && running; then systemctl reload litewatch; fi
   activate "$1"
   if [ "$ACTION" != install ] && booted && ! wanted; then
     say "release $1 is in place; the service was stopped and stays so"
@@ -342,22 +390,36 @@ begin() {
 
 # --- files ----------------------------------------------------------------------------------------
 
-# $1 to $2, what was there before kept as $2.old; true when something changed.
-copy() {
-  if cmp -s "$1" "$2"; then return 1; fi
-  # Said explicitly: this is called in conditions, where bash ignores a failure within.
-  if [ -e "$2" ]; then cp -p "$2" "$2.old" || fail "$2.old cannot be written"; fi
-  place "$1" "$2" || fail "$2 cannot be written"
+# Files that put has changed; each one's earlier content is beside it as .old, if it was there.
+PUT=()
+
+# $1 to $2. The copy is made first: $1 may be $2.old.
+put() {
+  if cmp -s "$1" "$2"; then return; fi
+  if ! cp "$1" "$2.new"; then rm -f "$2.new" && fail "$2 cannot be written"; fi
+  chmod 644 "$2.new"
+  if [ -e "$2" ]; then cp -p "$2" "$2.old"; else rm -f "$2.old"; fi
+  PUT+=("$2")
+  mv "$2.new" "$2"
 }
 
-files() {
-  local changed=no
+put_files() {
+  if [ -n "$BUNDLE" ]; then put "$BUNDLE" "$ETC/$(basename "$BUNDLE")"; fi
+  if [ -n "$CONFIG" ]; then put "$CONFIG" "$ETC/agent.yaml"; fi
+}
+
+take_files_back() {
+  local file
+  for file in "${PUT[@]}"; do
+    rm -f "$file.new"
+    if [ -e "$file.old" ]; then mv "$file.old" "$file"; else rm -f "$file"; fi
+  done
+}
+
+folders() {
   mkdir -p "$ETC"
   install -d -m 700 "$ETC/secrets"
   place "$SOURCE/systemd/agent.example.yaml" "$ETC/agent.example.yaml"
-  if [ -n "$BUNDLE" ] && copy "$BUNDLE" "$ETC/$(basename "$BUNDLE")"; then changed=yes; fi
-  if [ -n "$CONFIG" ] && copy "$CONFIG" "$ETC/agent.yaml"; then changed=yes; fi
-  if [ "$changed" = yes ] && running; then systemctl reload litewatch; fi
 }
 
 # --- actions --------------------------------------------------------------------------------------
@@ -369,7 +431,7 @@ install_or_upgrade() {
   if [ "$ACTION" = upgrade ] && [ -z "$(release_of current)" ]; then fail "nothing is installed yet" 2; fi
   forget_others "$id"
   build "$id"
-  files
+  folders
   switch_to "$id"
   forget_others
   begin
@@ -379,6 +441,7 @@ rollback() {
   local id
   id=$(release_of previous)
   [ -n "$id" ] || fail "there is no version before this one" 2
+  remembered "$ROOT/releases/$id/options"
   switch_to "$id"
   begin
 }
@@ -406,7 +469,7 @@ uninstall() {
 }
 
 main() {
-  remembered
+  remembered "$ROOT/options"
   arguments "$@"
   [ "$(id -u)" = 0 ] || fail "must be root: sudo $0 $*" 2
   exec 9>/run/litewatch-install.lock

@@ -2,8 +2,8 @@
 to standard error, and the same ends. The pictures are the files of a folder.
 
 ``python fake_rpicam.py FOLDER SWITCH [rpicam-vid's arguments]``: the file SWITCH says how it behaves
-(see ``tests.servers.Behaviour``; besides ``busy``: another program has the camera), read before each
-picture. Standard library only.
+(see ``tests.servers.Behaviour``; besides ``busy``: another program has the camera; ``babble``: bytes that
+are no picture, without end), read before each picture. Standard library only.
 """
 
 import argparse
@@ -49,6 +49,11 @@ def main() -> int:
     for number, picture in enumerate(itertools.cycle(pictures)):
         behaviour = given.switch.read_text()
         while behaviour == "hang":
+            time.sleep(0.02)
+            behaviour = given.switch.read_text()
+        while behaviour == "babble":
+            sys.stdout.buffer.write(b"no picture at all")
+            sys.stdout.buffer.flush()
             time.sleep(0.02)
             behaviour = given.switch.read_text()
         if behaviour == "close":

@@ -105,3 +105,54 @@ def test_closing_frees_a_waiting_source_and_takes_nothing_more() -> None:
 def test_a_buffer_holds_something() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         FrameBuffer(0)
+
+
+def skipped(number: int) -> Skipped:
+    return Skipped(name=str(number), reason="damaged")
+
+
+def test_what_was_skipped_never_takes_a_frames_place() -> None:
+    buffer = FrameBuffer(1)
+    waiting = frame(0)
+    buffer.put(waiting)
+    assert buffer.put(skipped(1))
+    assert buffer.stats == BufferStats(received=2, taken=0, dropped=1, left=1)
+    assert buffer.get(0) is waiting
+    assert buffer.put(skipped(2))
+    newer = skipped(3)
+    buffer.put(newer)
+    assert buffer.get(0) is newer
+    assert buffer.stats == BufferStats(received=4, taken=2, dropped=2, left=0)
+
+
+def test_a_frame_takes_the_place_of_what_was_skipped_first() -> None:
+    buffer = FrameBuffer(3)
+    for item in (frame(0), skipped(1), frame(2), frame(3), frame(4)):
+        buffer.put(item)
+    names = [item.name for item in iter(lambda: buffer.get(0), None)]
+    assert names == ["2", "3", "4"]
+    assert buffer.stats == BufferStats(received=5, taken=3, dropped=2, left=0)
+
+
+@given(capacity=st.integers(1, 4), puts=st.lists(st.sampled_from(["frame", "skipped", "get"]), max_size=60))
+def test_mixed_items_are_all_accounted_for_and_no_frame_is_lost_to_another_kind(
+    capacity: int, puts: list[str]
+) -> None:
+    buffer = FrameBuffer(capacity)
+    frames: deque[int] = deque(maxlen=capacity)
+    received = taken = 0
+    for number, put in enumerate(puts):
+        if put == "get":
+            item = buffer.get(0)
+            taken += item is not None
+            if isinstance(item, Frame):
+                assert item.captured_ns == frames.popleft()
+        else:
+            received += 1
+            assert buffer.put(frame(number) if put == "frame" else skipped(number))
+            if put == "frame":
+                frames.append(number)
+        stats = buffer.stats
+        assert (stats.received, stats.taken) == (received, taken)
+        assert received == taken + stats.dropped + stats.left
+        assert len(frames) <= stats.left <= capacity

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import click
@@ -29,18 +30,22 @@ class Obeying:
         self.controls = Recorded(fails)
         self.device = Device(directory, broker, **options)
         eventually(lambda: self.device.telemetry.stats.connected)
-        self._ended = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop)
         self._thread.start()
 
     def _loop(self) -> None:
         control = Control(self.controls)
         telemetry = self.device.telemetry
-        while (inbound := telemetry.inbox.get()) is not None:
+        while not self._ended.is_set():
+            try:
+                inbound = telemetry.inbox.get(timeout=0.05)
+            except Empty:
+                continue
             telemetry.reply(inbound, control.answer(inbound.body))
 
     def close(self) -> None:
-        self.device.telemetry.inbox.put(None)  # type: ignore[arg-type]  # the end
+        self._ended.set()
         self._thread.join()
         self.device.telemetry.stop(0.0)
 

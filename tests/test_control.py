@@ -10,7 +10,7 @@ from agent.control import Control, MonitorChanges, parse_changes
 from agent.errors import ConfigError, DelegateError, InputError, MachineError
 from agent.sections import MonitorConfig
 from agent.telemetry import wire
-from agent.telemetry.messages import Command, Reply
+from agent.telemetry.messages import Check, Command, Reply
 
 
 class Recorded:
@@ -57,6 +57,13 @@ class Recorded:
 
     def take_back(self) -> None:
         self._tell("take_back")
+
+    def state(self) -> dict[str, Any]:
+        self._tell("state")
+        return {"state": "online", "problems": []}
+
+    def publish(self, check: Check) -> None:
+        self._tell(f"publish {check.verdict}")
 
 
 RESULTS: dict[str, dict[str, Any]] = {
@@ -206,3 +213,15 @@ def test_settings_are_either_sound_or_refused(arguments: dict[str, Any]) -> None
         assert error.problems
     else:
         assert changes.of(MonitorConfig()).problems() == []
+
+
+def test_programs_of_this_machine_alone_ask_for_the_state_and_hand_over_a_check() -> None:
+    agent = Recorded()
+    control = Control(agent)
+    given = {"check": {"verdict": "ok", "cause": None, "rungs": []}}
+    for command in (Command(command="state"), Command(command="publish", arguments=given)):
+        assert not control.answer(command).ok
+        assert control.answer(command, local=True).ok
+    assert control.answer(
+        Command(command="publish", arguments={"check": {"verdict": "fine"}}), local=True
+    ).problems

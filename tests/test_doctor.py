@@ -10,7 +10,7 @@ from trees import plant
 from agent.device.coral import read_corals
 from agent.device.throttling import Throttling, read_throttling
 from tools.doctor.finding import Finding, verdict_of
-from tools.doctor.tree import broker, bundle, camera, clock, delegate, disk, power, runtime, tpu
+from tools.doctor.tree import broker, bundle, camera, clock, delegate, disk, power, runtime, service, tpu
 
 GIB = 1024.0
 WELL = Throttling(known=True)
@@ -198,6 +198,15 @@ def test_a_stick_that_this_user_may_not_open(tmp_path: Path) -> None:
     assert "a rule must name both" in finding.detail
 
 
+def test_what_this_user_may_is_beside_the_point_while_the_agent_has_it(tmp_path: Path) -> None:
+    served = tpu.Tried(by="service")
+    stick = facts(plant(tmp_path / "a", "pi4", "usb_coral"), closed=("/dev/bus/usb/002/003",), tried=served)
+    card = facts(plant(tmp_path / "b", "pi5", "pcie_coral"), closed=("/dev/apex_0",), tried=served)
+    assert [verdicts(tpu.examine(one)) for one in (stick, card)] == [["ok"], ["ok"]]
+    lost = replace(stick, tried=tpu.Tried(by="service", problem="lost"))
+    assert verdicts(tpu.examine(lost)) == ["wrong"]
+
+
 def test_a_stick_whose_firmware_was_not_loaded(tmp_path: Path) -> None:
     root = plant(tmp_path, "pi4", "usb_coral_fresh")
     problem = refused("Failed to load delegate from libedgetpu.so.1")
@@ -270,7 +279,10 @@ def test_a_card_without_its_driver(tmp_path: Path) -> None:
     assert finding.cause == (
         "the card at 0000:01:00.0 has no driver: /dev/apex_0 is missing, the module apex is not loaded"
     )
-    assert finding.commands[-1] == "sudo modprobe apex"
+    assert finding.commands == (
+        "build google/gasket-driver by dkms (docs/delegates.md)",
+        "sudo modprobe apex",
+    )
     loaded = wrong(tpu.examine(facts(root)))
     assert loaded.cause.endswith("though the module apex is loaded")
 
@@ -396,6 +408,7 @@ CAMERA = camera.SourceFacts(
     node_open=True,
     node_driver="HD Webcam C525",
     cameras=("/dev/video0",),
+    others=(),
     program=None,
     program_found=True,
     agent_running=False,
@@ -416,9 +429,24 @@ def test_a_source_that_delivers() -> None:
             "/dev/video0 does not exist; here are /dev/video2",
             "v4l2-ctl --list-devices",
         ),
+        (
+            {"node_exists": False, "cameras": (), "others": ("/dev/video10",)},
+            "/dev/video0 does not exist; no camera is here, unless one on the ribbon cable",
+            "set source: {kind: rpicam} in agent.yaml",
+        ),
+        (
+            {"node": "/dev/video10", "node_driver": "bcm2835-codec-decode"},
+            "/dev/video10 is a codec, not a camera (bcm2835-codec-decode): no pictures",
+            "set source.device: /dev/video0 in agent.yaml",
+        ),
+        (
+            {"node": "/dev/video19", "node_driver": "rpi-hevc-dec", "cameras": ()},
+            "/dev/video19 is a codec, not a camera (rpi-hevc-dec): no pictures",
+            "set source: {kind: rpicam} in agent.yaml",
+        ),
         ({"node_open": False}, "this user may not open /dev/video0", "sudo usermod -aG video $USER"),
         (
-            {"node_driver": "rp1-cfe-csi2_ch0"},
+            {"node_driver": "rp1-cfe-csi2_ch0", "cameras": ()},
             "/dev/video0 is the raw side of a ribbon-cable camera (rp1-cfe-csi2_ch0): no pictures",
             "set source: {kind: rpicam} in agent.yaml",
         ),
@@ -493,6 +521,7 @@ def test_a_broker_that_takes_everything() -> None:
             "the broker's certificate is not accepted: invalid",
         ),
         ("tls", {}, "broker.local:8883 does not speak TLS"),
+        ("silent", {"said": "timed out"}, "broker.local:8883 accepts and does not answer"),
         ("login", {"code": 0x86, "said": "bad"}, "the broker refuses user 'cam-1': bad"),
         ("login", {"code": 0x87, "said": "no", "username": None}, "the broker refuses anonymous devices: no"),
         ("login", {"code": 0x84}, "the broker does not speak MQTT 5"),
@@ -515,6 +544,87 @@ def test_a_broker_that_takes_everything() -> None:
 )
 def test_where_a_connection_stops(stage: broker.Stage, changes: dict[str, Any], cause: str) -> None:
     assert wrong(broker.examine(replace(BROKER, stage=stage, **changes))).cause.startswith(cause)
+
+
+def test_nobody_is_told_to_switch_encryption_off_because_of_a_silence() -> None:
+    commands = wrong(broker.examine(replace(BROKER, stage="silent"))).commands
+    assert not any("mqtt.tls" in one for one in commands)
+
+
+def test_a_camera_closed_to_this_user_is_no_matter_while_the_agent_has_it() -> None:
+    served = replace(CAMERA, node_open=False, problem=None, agent_running=True)
+    assert verdicts(camera.examine(served)) == ["not checked"]
+
+
+def test_what_the_running_agent_says_of_its_connection() -> None:
+    running = replace(BROKER, agent_running=True)
+    assert verdicts(broker.examine(running)) == ["not checked"]
+    (well,) = broker.examine(replace(running, agent_connected=True))
+    assert (well.verdict, well.cause) == ("ok", "broker.local:8883: the running agent is connected")
+    assert wrong(broker.examine(replace(running, agent_connected=False))).cause == (
+        "broker.local:8883 answers, and the running agent is not connected"
+    )
+
+
+def test_a_login_whose_password_this_user_may_not_read() -> None:
+    (found,) = broker.examine(replace(BROKER, hidden="mqtt.password_file: this user may not read x"))
+    assert (found.verdict, found.commands) == (
+        "not checked",
+        ("sudo litewatch doctor -c /etc/litewatch/agent.yaml",),
+    )
+
+
+# The running agent.
+
+AGENT = service.AgentFacts(
+    running=True,
+    said=service.Said(state="online", connected=True),
+    silent="",
+    config="/etc/litewatch/agent.yaml",
+    bundle="m.tflite",
+    accelerator="tpu",
+)
+
+
+def degraded(*problems: str) -> list[Finding]:
+    return service.examine(replace(AGENT, said=service.Said(state="degraded", problems=problems)))
+
+
+def test_an_agent_that_is_well_absent_silent_or_anothers() -> None:
+    assert verdicts(service.examine(AGENT)) == ["ok"]
+    assert verdicts(service.examine(replace(AGENT, running=False))) == ["notice"]
+    (older,) = service.examine(replace(AGENT, said=None))
+    assert older.verdict == "not checked" and older.cause.endswith("it is of an older version")
+    (silent,) = service.examine(replace(AGENT, said=None, silent="does not tell: permission denied"))
+    assert silent.cause == "runs on this machine, and does not tell: permission denied"
+    assert silent.commands == ("sudo litewatch doctor",)
+    sick = service.Said(state="degraded", problems=("source: lost",))
+    (other,) = service.examine(replace(AGENT, said=sick, other="lab/cam-2"))
+    assert (other.verdict, "lab/cam-2" in other.cause) == ("notice", True)
+
+
+@pytest.mark.parametrize(
+    ("about", "subject", "command"),
+    [
+        ("source", "source", "journalctl -u litewatch -n 50"),
+        ("telemetry", "broker", "journalctl -u litewatch -n 50"),
+        ("delegate", "tpu", "journalctl -u litewatch -n 50"),
+        ("config", "agent", "litewatch config /etc/litewatch/agent.yaml"),
+        ("model", "agent", "litewatch check m.tflite"),
+        ("picture", "agent", "look at the camera: its lens, its light, its cable"),
+        ("canary", "agent", "litewatch check -c /etc/litewatch/agent.yaml"),
+        ("message about", "agent", "journalctl -u litewatch -n 50"),
+    ],
+)
+def test_each_problem_of_the_running_agent_is_a_finding(about: str, subject: str, command: str) -> None:
+    finding = wrong(degraded(f"{about}: it is: so"))
+    assert (finding.subject, finding.cause) == (subject, f"the running agent says: {about}: it is: so")
+    assert finding.commands[0] == command
+
+
+def test_a_degraded_agent_is_wrong_whatever_it_says() -> None:
+    assert verdicts(degraded("source: a", "canary: b")) == ["wrong", "wrong"]
+    assert wrong(degraded()).cause == "the running agent says that it is degraded, and not why"
 
 
 @pytest.mark.parametrize(("verdict", "whole"), [("wrong", "wrong"), ("notice", "ok"), ("not checked", "ok")])

@@ -3,6 +3,8 @@ agent that has the device, damaged files; and the command as a whole."""
 
 import contextlib
 import json
+import os
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -22,6 +24,7 @@ from bundles import make_bundle, write_images
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from trees import plant, put
 
+from agent.contracts import Frame, Skipped
 from agent.device.control_socket import Ask, ControlSocket
 from agent.device.throttling import Throttling
 from agent.errors import SourceError
@@ -34,6 +37,7 @@ from agent.telemetry.messages import Reply
 from agent.telemetry.options import MqttOptions, OutboxOptions, TlsOptions
 from tools.cli import main
 from tools.demo.broker import free_port
+from tools.doctor.examination import Patient, examine
 from tools.doctor.probe import broker as broker_probe
 from tools.doctor.probe import bundle as bundle_probe
 from tools.doctor.probe import delegate as delegate_probe
@@ -43,7 +47,9 @@ from tools.doctor.probe import source as source_probe
 from tools.doctor.probe.service import Agent
 from tools.doctor.probe.service import look as ask_agent
 from tools.doctor.tree import broker as broker_tree
+from tools.doctor.tree import tpu as tpu_tree
 from tools.doctor.tree.broker import BrokerFacts
+from tools.doctor.tree.service import Said
 
 pytest_plugins = ("broker",)
 HOST = "127.0.0.1"
@@ -52,8 +58,8 @@ NO_AGENT = Agent(running=False)
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="skipped: no mosquitto")
 
 
-def look(options: MqttOptions, **environment: str) -> BrokerFacts:
-    return broker_probe.look(options, DEVICE, environment, clock_synced=True)
+def look(options: MqttOptions, **agent: bool | None) -> BrokerFacts:
+    return broker_probe.look(options, DEVICE, clock_synced=True, **agent)  # type: ignore[arg-type]  # by name
 
 
 def cause(facts: BrokerFacts) -> str:
@@ -77,7 +83,7 @@ def test_nobody_listens_to_the_device_and_then_somebody_does(tmp_path: Path) -> 
         heard: list[bytes] = []
         subscribed: list[int] = []
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        client.on_message = lambda _client, _data, message: heard.append(message.payload)
+        client.on_message = lambda _client, _data, message: heard.append(bytes(message.payload))
         client.on_subscribe = lambda *_: subscribed.append(1)
         client.connect(HOST, running.port)
         client.subscribe("litewatch/1/+/+/#", 1)
@@ -136,10 +142,81 @@ def test_the_right_login_and_its_own_topic(strict: Broker, tmp_path: Path) -> No
     assert look(login(tmp_path, strict.port, "cam-1", "secret")).stage == "done"
 
 
-def test_a_password_among_systemds_credentials(strict: Broker, tmp_path: Path) -> None:
-    (tmp_path / "mqtt-password").write_text("secret\n")
-    options = MqttOptions(host=HOST, port=strict.port, username="cam-1", password_file="mqtt-password")
-    assert look(options, CREDENTIALS_DIRECTORY=str(tmp_path)).stage == "done"
+@contextlib.contextmanager
+def as_nobody(file: Path) -> Iterator[None]:
+    """A user who may not read ``file``."""
+    file.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_password_that_this_user_may_not_read_is_not_called_wrong(strict: Broker, tmp_path: Path) -> None:
+    options = login(tmp_path, strict.port, "cam-1", "secret")
+    with as_nobody(tmp_path / "password"):
+        facts = look(options)
+    (found,) = broker_tree.examine(facts)
+    assert found.verdict == "not checked"
+    assert found.cause == (
+        f"127.0.0.1:{strict.port} answers; the login was not tried: "
+        f"mqtt.password_file: this user may not read {tmp_path / 'password'}"
+    )
+
+
+@needs_mosquitto
+def test_the_running_agents_connection_survives(tmp_path: Path) -> None:
+    """A broker that takes the login for the client id ends the first connection when there is a second."""
+    passwords = tmp_path / "passwords"
+    command = ["mosquitto_passwd", "-b", "-c", str(passwords), "cam-1", "secret"]
+    subprocess.run(command, check=True, capture_output=True)
+    extra = f"allow_anonymous false\npassword_file {passwords}\nuse_username_as_clientid true"
+    running = start_broker(tmp_path / "broker", config_extra=extra)
+    ended: list[int] = []
+    subscribed: list[int] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="cam-1", protocol=MQTTProtocolVersion.MQTTv5)
+    client.username_pw_set("cam-1", "secret")
+    client.on_subscribe = lambda *_: subscribed.append(1)
+    client.on_disconnect = lambda *_: ended.append(1)
+    try:
+        client.connect(HOST, running.port)
+        client.subscribe("still/here", 1)
+        client.loop_start()
+        eventually(lambda: subscribed, what="subscribed")
+        options = login(tmp_path, running.port, "cam-1", "secret")
+        facts = look(options, agent_running=True, agent_connected=True)
+        assert cause(facts) == f"127.0.0.1:{running.port}: the running agent is connected"
+        client.subscribe("still/here/2", 1)
+        eventually(lambda: len(subscribed) == 2, what="the first connection still answers")
+        assert ended == []
+        assert look(options).stage == "done"
+        eventually(lambda: ended, what="a second login would have ended it")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+        running.stop()
+
+
+@contextlib.contextmanager
+def mute() -> Iterator[int]:
+    """A port that accepts and says nothing."""
+    with socket.create_server((HOST, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("tls", [None, TlsOptions()])
+def test_a_port_that_accepts_and_says_nothing(
+    tls: TlsOptions | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_probe, "ANSWER_S", 0.3)
+    with mute() as port:
+        facts = look(MqttOptions(host=HOST, port=port, tls=tls, connect_timeout_s=0.3))
+    assert facts.stage == "silent"
+    assert cause(facts).startswith(f"127.0.0.1:{port} accepts and does not answer")
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -358,6 +435,17 @@ def test_what_the_kernel_says_of_a_coral(tmp_path: Path) -> None:
     assert delegate_facts(root, Path("x"), runtime=None).missing == ("/dev/bus/usb/002/003",)
 
 
+def test_who_gives_access_to_a_coral(tmp_path: Path) -> None:
+    root = plant(tmp_path / "pi", "pi4", "usb_coral")
+    assert delegate_facts(root, Path("x"), runtime=None).rules == tpu_tree.RULES
+    (root / "opt/litewatch").mkdir(parents=True)
+    (checkout, _) = delegate_facts(root, Path("x"), runtime=None).rules
+    assert checkout == "sudo systemd/install.sh --coral  # in a checkout"
+    put(root, tpu_tree.INSTALLER, "")
+    (installed, _) = delegate_facts(root, Path("x"), runtime=None).rules
+    assert installed == "sudo /opt/litewatch/current/share/litewatch/systemd/install.sh --coral"
+
+
 def test_only_the_genuine_pycoral_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert delegate_probe.listed() is None
@@ -374,11 +462,12 @@ def test_only_the_genuine_pycoral_is_asked(tmp_path: Path, monkeypatch: pytest.M
 
 
 @contextlib.contextmanager
-def agent(folder: Path, reply: Reply) -> Iterator[Path]:
-    """Whatever it is asked, an agent that answers this, at its address."""
+def agent(folder: Path, reply: Reply, state: Reply | None = None) -> Iterator[Path]:
+    """An agent at its address that answers ``state`` with that, and whatever else it is asked with
+    ``reply``."""
 
     def answer(asked: Ask) -> None:
-        asked.answer(reply)
+        asked.answer(state if state is not None and asked.command.command == "state" else reply)
 
     listening = ControlSocket(folder / "control.sock", answer)
     listening.start()
@@ -416,6 +505,29 @@ def test_an_agent_that_cannot_tell_and_none_at_all(tmp_path: Path) -> None:
     assert asked.untried == "the running agent has it, and cannot try it out (canary: it is off)"
     gone = ask_agent(None, {"STATE_DIRECTORY": str(tmp_path)}, canary=True)
     assert not gone.running
+
+
+def state(*problems: str, device: str = "cam-1", connected: bool = True) -> Reply:
+    result = {
+        "device": device,
+        "site": "lab",
+        "state": "degraded" if problems else "online",
+        "problems": list(problems),
+        "connected": connected,
+    }
+    return Reply(transaction=None, ok=True, result=result)
+
+
+def test_the_running_agent_is_asked_for_its_state(tmp_path: Path) -> None:
+    here = {"STATE_DIRECTORY": str(tmp_path)}
+    with agent(tmp_path, canary(), state("source: lost", connected=False)):
+        asked = ask_agent(None, here, canary=True)
+        assert asked.said == Said(state="degraded", problems=("source: lost",), connected=False)
+        assert asked.tried is not None and asked.tried.problem == ""
+    unknown = Reply(transaction=None, ok=False, problems=("command: unknown command 'state'",))
+    with agent(tmp_path, unknown):
+        older = ask_agent(None, here, canary=False)
+    assert (older.running, older.said, older.silent) == (True, None, "")
 
 
 def test_a_device_that_the_agent_has_is_not_touched(tmp_path: Path) -> None:
@@ -479,6 +591,47 @@ def test_a_source_that_delivers_fails_or_hangs(tmp_path: Path) -> None:
     assert source_probe.first_frame(Stuck(), within_s=0.1) == "no frame came within 0.1 s"
 
 
+class Damaged:
+    """A source whose first items are damaged; ``frames`` come after them."""
+
+    fps, live = None, True
+
+    def __init__(self, damaged: int, frames: int) -> None:
+        self._items: list[Frame | Skipped] = [Skipped(name=f"{n}.jpg", reason="cut") for n in range(damaged)]
+        self._items += [Frame(payload=b"", captured_ns=0, name="whole.jpg")] * frames
+
+    def open(self) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Frame | Skipped]:
+        return iter(self._items)
+
+    def close(self) -> None:
+        pass
+
+
+def test_damaged_frames_are_skipped_until_one_is_whole() -> None:
+    assert source_probe.first_frame(Damaged(3, 1)) == ""
+    assert source_probe.first_frame(Damaged(3, 0)) == (
+        "it ended without a frame; the last thing skipped was 2.jpg: cut"
+    )
+    late = source_probe.first_frame(Damaged(3, 1), within_s=0.0)
+    assert late.startswith("no frame came within ")
+
+
+def test_codecs_are_no_cameras(tmp_path: Path) -> None:
+    names = {
+        0: "unicam-image", 2: "HD Webcam C525: HD Webcam C525", 10: "bcm2835-codec-decode",
+        13: "bcm2835-isp-output0", 19: "rpi-hevc-dec", 20: "pispbe-input", 21: "rp1-cfe-csi2_ch0",
+    }  # fmt: skip
+    for number, name in names.items():
+        put(tmp_path, f"dev/video{number}", "")
+        put(tmp_path, f"sys/class/video4linux/video{number}/name", name)
+    facts = source_probe.look("camera", Camera(device=5), agent_running=True, root=tmp_path)
+    assert facts.cameras == ("/dev/video2",)
+    assert set(facts.others) == {f"/dev/video{number}" for number in names if number != 2}
+
+
 def test_a_camera_by_its_device_file(tmp_path: Path) -> None:
     put(tmp_path, "dev/video0", "")
     put(tmp_path, "sys/class/video4linux/video0/name", "unicam-image")
@@ -488,7 +641,7 @@ def test_a_camera_by_its_device_file(tmp_path: Path) -> None:
         facts = source_probe.look("camera", Camera(device=device), agent_running=True, root=tmp_path)
         assert (facts.node_exists, facts.node_driver) == (True, "unicam-image")
     absent = source_probe.look("camera", Camera(device=3), agent_running=True, root=tmp_path)
-    assert (absent.node, absent.node_exists, absent.cameras) == ("/dev/video3", False, ("/dev/video0",))
+    assert (absent.node, absent.node_exists, absent.others) == ("/dev/video3", False, ("/dev/video0",))
 
 
 # The command.
@@ -501,6 +654,7 @@ def agent_yaml(folder: Path, **changes: Any) -> Path:
         "device": {"id": "cam-1", "site": "lab", "state_dir": str(folder / "state")},
         "model": {"bundle": bundle.name},
         "source": {"kind": "directory", "path": "frames"},
+        "monitor": {"window": {"samples": 20}, "false_alarms_per_month": 1000},
     }
     path = folder / "agent.yaml"
     path.write_text(yaml.safe_dump(config | changes))
@@ -549,6 +703,91 @@ def test_a_device_that_is_not(
     assert main(["doctor", "-c", str(path)]) == 1
     said = capsys.readouterr().out
     assert "→ systemctl status mosquitto" in said and "libnowhere.so" in said
+
+
+@pytest.mark.runtime
+@pytest.mark.parametrize(
+    ("changes", "subject", "said"),
+    [
+        ({"monitor": {"window": {"samples": 80}}}, "config", "monitor.window.samples"),
+        (
+            {
+                "model": {
+                    "bundle": "bundle.tflite",
+                    "preprocess_override": {"path": "none.yaml", "accept_mismatch": True},
+                }
+            },
+            "config",
+            "model.preprocess_override.path: none.yaml cannot be read",
+        ),
+        ({"outbox": {"path": "other.db"}}, "config", "is a database of another program"),
+    ],
+)
+def test_a_config_that_the_agent_would_not_start_with(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    subject: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)")
+        database.commit()
+    path = agent_yaml(tmp_path, **changes)
+    code, found = examined(capsys, "-c", str(path))
+    assert (code, found[subject]["verdict"]) == (1, "wrong")
+    assert (
+        found[subject]["cause"].startswith("the agent would not start: ") and said in found[subject]["cause"]
+    )
+    assert found[subject]["commands"]
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.runtime
+def test_a_running_agent_that_is_degraded_fails_the_examination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = agent_yaml(tmp_path)
+    (tmp_path / "state").mkdir()
+    with agent(tmp_path / "state", canary(), state("canary: could not be blessed")):
+        code, found = examined(capsys, "-c", str(path))
+    assert (code, found["agent"]["verdict"]) == (1, "wrong")
+    assert found["agent"]["cause"] == "the running agent says: canary: could not be blessed"
+    with agent(tmp_path / "state", canary(), state("canary: could not be blessed", device="cam-2")):
+        code, found = examined(capsys, "-c", str(path))
+    assert (code, found["agent"]["verdict"]) == (0, "notice")
+
+
+@pytest.mark.runtime
+def test_what_could_not_be_checked_says_how_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = agent_yaml(tmp_path)
+    (tmp_path / "state").mkdir()
+    refused = Reply(transaction=None, ok=False, problems=("command: unknown command 'state'",))
+    with agent(tmp_path / "state", refused):
+        assert main(["doctor", "-c", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    said = "not checked agent runs on this machine, and does not tell its state: it is of an older version"
+    assert lines[lines.index(said) + 1] == "→ sudo litewatch doctor"
+
+
+@pytest.mark.runtime
+def test_a_password_among_systemds_credentials(
+    strict: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secrets_mqtt").write_text("secret\n")
+    mqtt = {"host": HOST, "port": strict.port, "username": "cam-1", "password_file": "secrets/mqtt"}
+    path = agent_yaml(tmp_path, mqtt=mqtt)
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    patient = Patient(text=path.read_text(), path=path, environment=environment)
+    (found,) = [one for one in examine(patient) if one.subject == "broker"]
+    assert (found.verdict, "takes this device's messages" in found.cause) == ("notice", True)
 
 
 @pytest.mark.runtime

@@ -15,7 +15,8 @@ F1 = (
     "agent.telemetry.wire", "agent.telemetry.options", "agent.telemetry.clock", "agent.telemetry.identity",
     "agent.telemetry.ports",
     "agent.telemetry.backoff", "agent.telemetry.letterhead", "agent.telemetry.homeassistant",
-    "agent.telemetry.rate_limit", "agent.telemetry.reply_address", "agent.telemetry.rivals",
+    "agent.telemetry.rate_limit", "agent.telemetry.intake",
+    "agent.telemetry.reply_address", "agent.telemetry.rivals",
 )  # fmt: skip
 F3 = (
     "agent.pipeline",
@@ -34,6 +35,8 @@ F3 = (
     "agent.sight",
     "agent.telemetry.announcer",
     "agent.telemetry.reception",
+    "agent.telemetry.inbox",
+    "agent.telemetry.listening",
     "agent.telemetry.replies",
 )
 F4 = (

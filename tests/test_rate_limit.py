@@ -32,3 +32,9 @@ def test_a_burst_of_one_and_a_clock_that_stands_still() -> None:
     assert [limit.take(5.0), limit.take(5.0), limit.take(4.0)] == [True, False, False]
     assert limit.again_at == 14.0
     assert limit.take(15.0)
+
+
+def test_an_amount_is_taken_whole_or_not_at_all() -> None:
+    limit = RateLimit(per_s=10.0, burst=100, now=0.0)
+    assert [limit.take(0.0, 60.0), limit.take(0.0, 60.0), limit.take(0.0, 40.0)] == [True, False, True]
+    assert [limit.take(1.9, 20.0), limit.take(2.0, 20.0)] == [False, True]

@@ -35,9 +35,19 @@ def test_what_an_earlier_run_left_is_no_rivals() -> None:
     assert not rivals.heard(said(BEFORE, seq=7))  # out of this device's own outbox
 
 
-def test_a_later_session_is_a_rivals_at_once() -> None:
-    assert Rivals(OWN).heard(said(AFTER))
-    assert Rivals(OWN).heard(said(AFTER, state="lost"))
+@pytest.mark.parametrize("state", ["online", "lost", "stopped"])
+def test_a_later_session_that_speaks_after_this_one_is_a_rivals(state: DeviceState) -> None:
+    rivals = Rivals(OWN)
+    assert not rivals.heard(said(OWN))
+    assert rivals.heard(said(AFTER, state=state))
+
+
+@pytest.mark.parametrize("state", ["online", "lost", "stopped"])
+def test_a_reflashed_card_without_a_clock_finds_its_own_past_later_than_itself(state: DeviceState) -> None:
+    rivals = Rivals(OWN)
+    assert not rivals.heard(said(AFTER, state=state, connection=3))  # retained, when this run begins
+    assert not rivals.heard(said(OWN))
+    assert rivals.heard(said(AFTER, connection=4))  # but whoever speaks now is not the past
 
 
 def test_an_earlier_session_that_speaks_after_this_one_is_a_rivals() -> None:
@@ -48,6 +58,7 @@ def test_an_earlier_session_that_speaks_after_this_one_is_a_rivals() -> None:
 
 def test_each_connection_of_a_rival_counts_once() -> None:
     rivals = Rivals(OWN)
+    rivals.heard(said(OWN))
     heard = [rivals.heard(said(AFTER, connection=number)) for number in (1, 1, 2, 2, 3)]
     assert heard == [True, False, True, False, True]
 

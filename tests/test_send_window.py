@@ -1,5 +1,7 @@
 """What is sent next: back to the oldest when overdue, a probe after silence, fresh news past a backlog."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +137,29 @@ def test_what_nobody_heard_is_not_forgotten_when_somebody_hears_the_next() -> No
     run.window.answered(2, "taken")
     run.window.answered(3, "taken")
     assert run.window.deadline() == 5.0
+
+
+def test_who_hears_a_message_gets_what_nobody_heard_before_at_once() -> None:
+    run = Run(last=3)
+    assert run.send() == [1, 2, 3]
+    run.answer_all("unheard")
+    run.now, run.last = 4.0, 4
+    assert run.send() == [4]
+    run.window.answered(4, "taken")
+    assert run.window.expire(run.now)
+    assert run.send() == [1, 2, 3, 4]
+
+
+def test_who_hears_only_other_kinds_is_sent_nothing_twice() -> None:
+    run = Run(last=1)
+    assert run.send() == [1]
+    run.answer_all("unheard")
+    run.now = 4.0
+    ask = run.window.ask()
+    assert ask is not None
+    run.window.sent(replace(stored(2), kind="alarm"), 2, ask, run.now)
+    run.window.answered(2, "taken")
+    assert not run.window.expire(run.now)
 
 
 def test_a_backlog_is_limited_but_new_messages_pass_it_once() -> None:

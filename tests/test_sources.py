@@ -1,6 +1,7 @@
 """The sources, on real files: what each delivers, and what it does with what it cannot use."""
 
 import csv
+import errno
 import os
 import threading
 import time
@@ -149,6 +150,29 @@ class TestDirectory(SourceContract):
         feed = WrittenBetweenLooks(Directory(path=str(tmp_path), watch=True, poll_interval_s=0.01))
         item = next(iter(feed))
         assert isinstance(item, Frame) and item.payload == b"begin middle more end"
+
+    @pytest.mark.parametrize("failures", [2, 1000])
+    def test_a_watched_file_that_cannot_be_read_for_a_moment_is_read_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+    ) -> None:
+        write_images(tmp_path, "a.jpg", "b.jpg")
+        read, failed = Path.open, list[str]()
+
+        def flaky(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path.name == "a.jpg" and len(failed) < failures:
+                failed.append(path.name)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return read(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", flaky)
+        source = Directory(path=str(tmp_path), watch=True, poll_interval_s=0.01)
+        other, item = collect(source, lambda items: len(items) == 2)
+        assert isinstance(other, Frame) and other.name == "b.jpg"
+        if failures == 2:
+            assert isinstance(item, Frame) and (item.name, item.payload) == ("a.jpg", b"encoded a.jpg")
+        else:
+            assert item == Skipped(name="a.jpg", reason="cannot be read: Input/output error")
+            assert len(failed) == 4
 
     def test_a_watched_folder_that_vanishes_is_lost(self, tmp_path: Path) -> None:
         folder = tmp_path / "inbox"

@@ -20,7 +20,7 @@ import numpy as np
 import paho.mqtt.client as paho
 import psutil
 import pytest
-from broker import MOSQUITTO, start_broker
+from broker import MOSQUITTO, eventually, start_broker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,7 +36,15 @@ from agent.sources.rpicam import Rpicam
 from agent.sources.stream import Stream
 from agent.structure import structure_kind
 from agent.telemetry.options import TlsOptions
-from tests.contract_source import PROMPT_S, LiveSourceContract, Reading, Scene, looks_right
+from tests.contract_source import (
+    PATIENCE_S,
+    PROMPT_S,
+    LiveSourceContract,
+    Reading,
+    Scene,
+    looks_right,
+    read_on,
+)
 from tests.servers import Behaviour
 from tests.servers.mjpeg import MjpegServer
 from tests.servers.relay import Relay
@@ -223,6 +231,63 @@ class TestRpicam(LiveSourceContract):
             with pytest.raises(SourceError, match=r"exit status 2: .*unrecognized arguments: --rotatoin 90"):
                 Reading(source, 1)
 
+    @pytest.mark.parametrize("pictures_before", [0, 2])
+    def test_bytes_that_are_no_picture_are_no_sign_of_life(
+        self, tmp_path: Path, pictures_before: int
+    ) -> None:
+        with self.scene(tmp_path) as scene:
+            if not pictures_before:
+                (tmp_path / "switch").write_text("babble")
+            reading = Reading(scene.source, pictures_before)
+            (tmp_path / "switch").write_text("babble")
+            with pytest.raises(SourceError) as caught:
+                read_on(reading.rest, PATIENCE_S)
+        words = "rpicam-vid: wrote no picture for 1.5 s, only bytes that are no JPEG file"
+        assert str(caught.value).startswith(words)
+
+    def test_a_program_that_nothing_ends_is_left_and_not_started_once_more(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rpicam, "END_WITHIN_S", 0.2)
+        with self.scene(tmp_path) as scene:
+            reading = Reading(scene.source, 1)
+            children = psutil.Process().children()
+            (program,) = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+            with monkeypatch.context() as kernel:
+                # As for a program that waits inside a driver: signals reach it only later.
+                kernel.setattr(subprocess.Popen, "send_signal", lambda *_: None)
+                scene.behave("hang")
+                with pytest.raises(SourceError, match=r"wrote no picture for 1\.5 s"):
+                    read_on(reading.rest, PATIENCE_S)
+                with pytest.raises(SourceError) as caught:
+                    scene.source.open()
+            assert str(caught.value) == f"rpicam-vid: process {program.pid} hangs and cannot be ended"
+            program.kill()
+            scene.behave("well")
+            eventually(lambda: program.status() == psutil.STATUS_ZOMBIE)
+            again = Reading(scene.source, 1)
+            again.close()
+            assert len(again.items) == 1
+
+    @pytest.mark.skipif(not rpicam.SETPRIV.exists(), reason="without setpriv a hanging program stays")
+    def test_an_agent_that_is_killed_takes_even_a_hanging_program_along(self, tmp_path: Path) -> None:
+        program = tmp_path / "rpicam-vid"
+        program.write_text("#!/bin/sh\nexec sleep 600\n")
+        program.chmod(0o755)
+        agent = (
+            "import sys; from agent.sources.rpicam import Rpicam; "
+            "feed = Rpicam(program=sys.argv[1]).open(); print(feed._process.pid, flush=True); "
+            "sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", agent, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            pid = int(process.stdout.readline())
+            eventually(lambda: psutil.Process(pid).name() == "sleep")
+            process.kill()
+        eventually(lambda: gone(pid))
+
     def test_no_process_is_left_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rpicam, "END_WITHIN_S", 0.2)
 
@@ -248,6 +313,13 @@ class TestRpicam(LiveSourceContract):
             "camera: must be at least 0, got -1",
             "program: must name one",
         ]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def stand_in(folder: Path, switch: Path) -> str:

@@ -74,6 +74,12 @@ def test_a_config_that_never_worked_is_not_restarted_and_everything_else_is() ->
     assert wanted <= set(directives("litewatch.service"))
 
 
+@pytest.mark.parametrize(("kind", "module"), [("coral", "apex"), ("camera", "videodev")])
+def test_a_kind_of_device_is_known_before_it_is_allowed(kind: str, module: str) -> None:
+    wanted = {f"Wants=modprobe@{module}.service", f"After=modprobe@{module}.service"}
+    assert wanted <= set(directives(f"litewatch-{kind}.conf"))
+
+
 def test_the_check_may_do_no_more_than_the_agent() -> None:
     def sandbox(unit: str) -> list[str]:
         text = (SYSTEMD / unit).read_text()

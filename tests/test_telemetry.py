@@ -18,20 +18,21 @@ from devices import DEVICE, SITE, Device, make_clock
 from fake_collector import FakeCollector, wait_quietly
 
 from agent.errors import OutboxError, WireError
-from agent.telemetry import publisher
-from agent.telemetry import telemetry as facade
+from agent.telemetry import inbox, intake, listening, publisher
 from agent.telemetry.messages import (
     About,
     Ack,
     Alarm,
     Command,
+    Envelope,
     Label,
     Labels,
     PreprocessInUse,
     Reply,
+    schema_name,
     topic,
 )
-from agent.telemetry.wire import decode
+from agent.telemetry.wire import decode, encode
 
 pytest_plugins = ("broker",)
 
@@ -731,13 +732,158 @@ def test_an_ack_beyond_what_was_sent_removes_nothing(
 def test_the_inbox_is_bounded(
     device: Callable[..., Device], collector: Callable[..., FakeCollector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facade, "INBOX", 2)
+    monkeypatch.setattr(inbox, "MESSAGES", 2)
     listener, sender = collector(), device()
     eventually(lambda: sender.telemetry.stats.connected)
     for number in range(5):
         listener.send(Command(command=str(number)))
     eventually(lambda: sender.telemetry.stats.counters.inbound_dropped == 3)
     assert sender.telemetry.inbox.qsize() == 2
+
+
+def labels_of(size: int) -> bytes:
+    """A readable message of so many labels."""
+    labels = Labels(labels=tuple(Label(label=1, frame=f"nobody-{number}") for number in range(size)))
+    envelope = Envelope(
+        schema=schema_name("label"), device=DEVICE, site=SITE, session="flood", seq=0, clock_synced=False,
+        sent_at="2026-01-01T00:00:00Z", boot_id="", historical=False, body=labels,
+    )  # fmt: skip
+    return encode(envelope)
+
+
+def test_labels_beyond_the_rate_are_dropped_counted_and_told_while_commands_come_through(
+    device: Callable[..., Device], collector: Callable[..., FakeCollector]
+) -> None:
+    payload = labels_of(2000)
+    size = len(payload) + len(topic(SITE, DEVICE, "label")) + intake.OVERHEAD_BYTES
+    fits = intake.LABEL_BYTES_AT_ONCE // size
+    assert 20 < fits < 40
+    listener = collector(topics="none")
+    sender = device(clock=make_clock(monotonic=lambda: 1000.0))
+    eventually(lambda: sender.telemetry.stats.connected)
+    for _ in range(40):
+        listener.send_bytes("label", payload)
+    listener.send(Command(command="check"))
+    eventually(lambda: sender.telemetry.inbox.qsize() == fits + 1)
+    assert sender.telemetry.stats.counters.labels_limited == 40 - fits
+    assert sender.telemetry.stats.problems == (publisher.FLOODED,)
+    kinds = [sender.telemetry.inbox.get().envelope.schema for _ in range(fits + 1)]
+    assert kinds == [schema_name("label")] * fits + [schema_name("command")]
+
+
+FLOOD = """
+import sys
+import paho.mqtt.client as paho
+host, port, place, file = sys.argv[1:]
+client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+client.connect(host, int(port))
+client.loop_start()
+payload = open(file, "rb").read()
+while True:
+    client.publish(place, payload, qos=0).wait_for_publish(5)
+"""
+
+
+def test_a_flood_of_labels_does_not_silence_the_device(
+    tmp_path: Path, broker: Broker, device: Callable[..., Device], collector: Callable[..., FakeCollector]
+) -> None:
+    payload = tmp_path / "labels"
+    payload.write_bytes(labels_of(5000))
+    place = topic(SITE, DEVICE, "label")
+    listener, sender = collector(topics=topic(SITE, DEVICE, "reply")), device()
+    eventually(lambda: sender.telemetry.stats.connected)
+    flood = subprocess.Popen(
+        [sys.executable, "-c", FLOOD, broker.host, str(broker.port), place, str(payload)],
+    )
+    try:
+        eventually(lambda: sender.telemetry.stats.counters.labels_limited > 50)
+        for number in range(3):
+            sender.telemetry.emit(reply(number), urgent=True)
+            eventually(lambda: len(listener.seqs(sender.session)) > number)  # noqa: B023  # called before the next
+        eventually(lambda: sender.held == 0)
+        waiting = 0
+        while not sender.telemetry.inbox.empty():
+            waiting += sender.telemetry.inbox.get().size
+        assert waiting <= inbox.BYTES
+        assert flood.poll() is None
+    finally:
+        flood.kill()
+        flood.wait()
+
+
+def test_who_floods_a_device_with_labels_is_not_listened_to_for_a_while(
+    broker: Broker,
+    device: Callable[..., Device],
+    collector: Callable[..., FakeCollector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(listening, "FLOOD", 5)
+    listener = collector(topics="none")
+    sender = device(clock=make_clock(monotonic=lambda: now[0]))
+    eventually(lambda: sender.telemetry.stats.connected)
+    for _ in range(40):
+        listener.send_bytes("label", labels_of(2000))
+    listener.send(Command(command="one"))  # it wakes the device, as whatever comes does
+    eventually(lambda: sender.telemetry._publisher._listening.labels_again_at == 1060.0)
+    while sender.telemetry.inbox.get(timeout=20).body != Command(command="one"):
+        pass
+    labels = Labels(labels=(Label(label=3, name="a.jpg"),))
+
+    def heard() -> bool:
+        listener.send(labels)
+        wait_quietly(0.2)
+        return not sender.telemetry.inbox.empty() and sender.telemetry.inbox.get().body == labels
+
+    eventually(lambda: not heard(), what="the broker has let go of the subscription")
+    dropped = sender.telemetry.stats.counters.labels_limited
+    assert not heard()
+    assert sender.telemetry.stats.counters.labels_limited == dropped
+    now[0] += 60.0
+    listener.send(Command(command="three"))
+    assert sender.telemetry.inbox.get(timeout=20).body == Command(command="three")
+    eventually(lambda: sender.telemetry._publisher._listening.labels_again_at is None)
+    eventually(heard)
+    assert sender.telemetry.stats.problems == ()
+
+
+def test_a_device_that_ends_as_it_begins_still_says_why(
+    tmp_path: Path, broker: Broker, collector: Callable[..., FakeCollector]
+) -> None:
+    listener = collector()
+    for _ in range(4):
+        sender = Device(tmp_path, broker)
+        sender.telemetry.set_state("degraded", ("the bundle cannot be read",))
+        sender.telemetry.stop(15.0)
+        assert {one.body.problems for one in listener.of("state") if one.session == sender.session} >= {
+            ("the bundle cannot be read",)
+        }
+
+
+def test_an_attempt_under_way_is_waited_for_no_longer_than_it_was_said(
+    tmp_path: Path, device: Callable[..., Device]
+) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        sender = device(Broker(HOST, server.getsockname()[1], "mosquitto", [], tmp_path / "none"))
+        sender.telemetry.set_state("degraded", ("the bundle cannot be read",))
+        sender.telemetry.stop(0.5)  # well before the attempt would be given up
+        assert sender.telemetry.stats.counters.connections == 1
+        assert sender.telemetry.stats.problems == ()
+
+
+def test_a_connection_that_was_never_answered_is_closed_when_it_is_given_up(
+    tmp_path: Path, device: Callable[..., Device]
+) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        silent = Broker(HOST, server.getsockname()[1], "mosquitto", [], tmp_path / "none")
+        device(silent, connect_timeout_s=0.3, keepalive_s=3600)
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(20.0)
+            said = b""
+            while piece := connection.recv(1000):
+                said += piece
+        assert said.endswith(b"\xe0\x00")  # its farewell, so that a late broker publishes no will
 
 
 def test_a_hole_left_by_eviction_does_not_hold_up_what_follows(

@@ -202,6 +202,24 @@ def test_commands_of_programs_on_this_machine(device: Unattended) -> None:
     assert device.stop() == 0
 
 
+def test_a_check_beside_the_agent_is_published_by_it(device: Unattended) -> None:
+    """Two connections of one login would end each other on the shipped broker configuration."""
+    device.start().ready()
+    state = device.ask("state")["result"]
+    assert (state["device"], state["site"], state["state"]) == ("cam-1", "lab", "online")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(device.state)}
+    path = str(device.folder / "agent.yaml")
+    command = [*LITEWATCH, "check", "-c", path, "--inputs", "8", "--publish", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    assert "handed to the running agent" in done.stderr, done.stderr
+    verdict = json.loads(done.stdout)["verdict"]
+    device.until(lambda: device.bodies("check"), "the check")
+    (check,) = device.bodies("check")
+    assert check["verdict"] == verdict
+    refused = device.ask("publish", check={"verdict": "fine"})
+    assert refused["problems"] and not refused["ok"]
+
+
 def test_a_sample_is_kept_only_where_capture_is_on(device: Unattended) -> None:
     device.config["capture"] = {"enabled": True, "random_every": None, "low_confidence_below": None}
     device.start().ready()

@@ -1,18 +1,22 @@
-"""Borrowing the hardware delegate from the agent that runs on this machine: a Coral serves one process.
+"""Through the agent that runs on this machine: a Coral serves one process, a broker login one connection.
 
-Where no agent runs, or nothing needs the hardware, nothing is borrowed.
+Where no agent runs, nothing is borrowed and nothing is handed over.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.config import AgentConfig
-from agent.device.control_socket import SOCKET, lease, socket_path
+from agent.device.control_socket import SOCKET, ask, lease, socket_path
 from agent.device.unix_address import NotServedError
+from agent.errors import MachineError
+from agent.telemetry.messages import Check
 
+WITHIN_S = 30.0
 SERVICE = Path("/run/litewatch")
 """Where the installed service listens."""
 
@@ -42,6 +46,24 @@ def borrowed_delegate(
         return
     with contextlib.ExitStack() as borrowed:
         yield _borrow(borrowed, addresses(config, os.environ if environment is None else environment))
+
+
+def hand_over(check: Check, config: AgentConfig, environment: Mapping[str, str]) -> bool:
+    """Let the agent of this device publish ``check``; whether one runs here and took it.
+
+    Raises MachineError when it runs and does not take it.
+    """
+    for address in addresses(config, environment):
+        with contextlib.suppress(NotServedError):
+            said = ask(address, {"command": "state"}, timeout_s=WITHIN_S).get("result", {})
+            if (said.get("device"), said.get("site")) != (config.device.id, config.device.site):
+                continue
+            request = {"command": "publish", "arguments": {"check": asdict(check)}}
+            reply = ask(address, request, timeout_s=WITHIN_S)
+            if not reply["ok"]:
+                raise MachineError(f"--publish: the running agent: {'; '.join(reply['problems'])}")
+            return True
+    return False
 
 
 def _borrow(borrowed: contextlib.ExitStack, places: tuple[Path, ...]) -> Path | None:

@@ -94,10 +94,12 @@ def _verdict(candidate: _Candidate, version: str, known: Mapping[str, str], cach
     if pairing in known:
         return known[pairing]
     # Imported here: a remembered verdict starts no subprocess and needs none of this.
-    from agent.runtime.probe import probe
+    from agent.runtime.probe import NO_ANSWER, probe
 
     problem = probe(candidate.module)
-    _remember(cache, pairing, problem)
+    # A machine that was busy once is no reason to leave a runtime for good.
+    if not problem.startswith(NO_ANSWER):
+        _remember(cache, pairing, problem)
     return problem
 
 

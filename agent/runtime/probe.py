@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 
+NO_ANSWER = "no answer within"
 TIMEOUT_S = 120.0
 """A first start from a slow SD card reads some 60 MB of libraries."""
 
@@ -48,7 +49,7 @@ def probe(module: str) -> str:
             timeout=TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {TIMEOUT_S:.0f} s"
+        return f"{NO_ANSWER} {TIMEOUT_S:.0f} s"
     except OSError as error:
         return f"cannot start {sys.executable or 'Python'}: {error}"
     if child.returncode == 0:

@@ -72,6 +72,8 @@ class Directory:
 
 POLLS_REMEMBERED = 10
 """A watched file that was away for fewer polls and comes back unchanged is not new."""
+READ_TRIES = 4
+"""So many polls try to read a watched file: a network share's errors pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class DirectoryFeed:
         self._pace = Pace(source.fps)
         self._delivered: dict[str, _Version] = {}
         self._missing: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
+        """Reads of a watched file that failed, one after the other."""
 
     @property
     def resumes(self) -> bool:
@@ -136,8 +140,11 @@ class DirectoryFeed:
                 if before.get(name) == version != self._delivered.get(name):
                     if not self._pace.turn():
                         return
-                    self._delivered[name] = version
-                    yield self._read(name)
+                    item = self._read_watched(name)
+                    if item is not None:
+                        self._delivered[name] = version
+                        yield item
+            self._failed = {name: count for name, count in self._failed.items() if name in now}
             self._forget_missing(now)
             before = now
             self._pace.rest(self._source.poll_interval_s)
@@ -151,22 +158,36 @@ class DirectoryFeed:
         for name in [name for name, polls in self._missing.items() if polls >= POLLS_REMEMBERED]:
             del self._delivered[name], self._missing[name]
 
-    def _read(self, name: str) -> Frame | Skipped:
-        # Names that are no UTF-8 must not reach the network as they are.
-        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    def _read_watched(self, name: str) -> Frame | Skipped | None:
+        """None: it could not be read now, and the next poll tries again."""
         try:
-            with (self._root / name).open("rb", buffering=0) as file:
-                # As much as there is, and a byte more to notice a file that grows: asked for
-                # ``max_bytes``, Python would set aside that much memory for every frame.
-                there = os.fstat(file.fileno()).st_size
-                encoded = file.read(min(there, self._source.max_bytes) + 1) or b""
-        except FileNotFoundError:
-            return Skipped(name=shown, reason="gone before it was read")
+            item = self._load(name)
         except OSError as error:
-            return Skipped(name=shown, reason=f"cannot be read: {error.strerror}")
+            failed = self._failed.get(name, 0) + 1
+            if failed < READ_TRIES and not isinstance(error, FileNotFoundError):
+                self._failed[name] = failed
+                return None
+            item = _unreadable(name, error)
+        self._failed.pop(name, None)
+        return item
+
+    def _read(self, name: str) -> Frame | Skipped:
+        try:
+            return self._load(name)
+        except OSError as error:
+            return _unreadable(name, error)
+
+    def _load(self, name: str) -> Frame | Skipped:
+        """Raises OSError."""
+        with (self._root / name).open("rb", buffering=0) as file:
+            # As much as there is, and a byte more to notice a file that grows: asked for
+            # ``max_bytes``, Python would set aside that much memory for every frame.
+            there = os.fstat(file.fileno()).st_size
+            encoded = file.read(min(there, self._source.max_bytes) + 1) or b""
         if len(encoded) > self._source.max_bytes:
-            return Skipped(name=shown, reason=f"larger than max_bytes ({self._source.max_bytes:,} bytes)")
-        return Frame(payload=encoded, captured_ns=time.monotonic_ns(), name=shown)
+            reason = f"larger than max_bytes ({self._source.max_bytes:,} bytes)"
+            return Skipped(name=_shown(name), reason=reason)
+        return Frame(payload=encoded, captured_ns=time.monotonic_ns(), name=_shown(name))
 
     def _wanted(self, name: str) -> bool:
         return not name.startswith(".") and any(
@@ -177,6 +198,17 @@ class DirectoryFeed:
         # A folder inside ours that vanished, or is closed to us, just holds nothing.
         if error.filename is None or Path(error.filename) == self._root:
             raise SourceError(f"{self._source.path}: cannot be listed: {error.strerror}") from error
+
+
+def _shown(name: str) -> str:
+    """Names that are no UTF-8 must not reach the network as they are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unreadable(name: str, error: OSError) -> Skipped:
+    gone = isinstance(error, FileNotFoundError)
+    reason = "gone before it was read" if gone else f"cannot be read: {error.strerror}"
+    return Skipped(name=_shown(name), reason=reason)
 
 
 def _version(path: Path) -> _Version | None:

@@ -6,6 +6,7 @@ every environment. The files stay encoded: the preprocess spec's own step decode
 
 import os
 import select
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ WAKE_S = 0.1
 CHUNK_BYTES = 1 << 20
 KEPT_OF_STDERR = 4096
 END_WITHIN_S = 2.0
+SETPRIV = Path("/usr/bin/setpriv")
+"""util-linux's; it has the kernel end the program with the thread that started it."""
 INSTALL = "apt install rpicam-apps-lite, or set source.program to a program that writes JPEG files"
 
 
@@ -46,7 +49,7 @@ class Rpicam:
     """The program, or another that takes the same arguments and writes JPEG files to its output;
     ``libcamera-vid`` before Debian 12."""
     read_timeout_ms: int = 5_000
-    """A program that has written nothing for so long hangs, and is started anew."""
+    """A program that has written no whole picture for so long hangs, and is started anew."""
     max_bytes: int = 16 * 1024 * 1024
     """A larger file is skipped."""
 
@@ -93,8 +96,14 @@ class Rpicam:
         return RpicamFeed(self)
 
 
+_left_behind: "list[subprocess.Popen[bytes]]" = []
+"""Programs that not even SIGKILL has ended yet: they hang in the kernel."""
+
+
 class RpicamFeed:
-    """The running program. It ends with its pipe, so it cannot outlive the agent."""
+    """The running program. It ends with its pipe when it next writes; an agent that is killed takes it
+    along even if it hangs, where there is ``SETPRIV``: the thread that opens must live as long as the feed.
+    """
 
     resumes = False
 
@@ -119,23 +128,25 @@ class RpicamFeed:
         files = JpegStream(max_bytes=self._source.max_bytes)
         taker = f"camera{self._source.camera}"
         heard_ns = time.monotonic_ns()
+        instead = ""
         while True:
             with self._held as there:
                 if not there or self._held.closed:
                     return
                 chunk = self._read()
             now_ns = time.monotonic_ns()
-            if chunk is not None:
-                heard_ns = now_ns
-                for item in files.feed(chunk, now_ns):
-                    if isinstance(item, Jpeg):
-                        name = live_name(taker, item.began_ns)
-                        yield Frame(payload=item.data, captured_ns=item.began_ns, name=name)
-                    else:
-                        yield Skipped(name=live_name(taker, now_ns), reason=f"{self._shown}: {item.reason}")
-            elif now_ns - heard_ns >= self._source.read_timeout_ms * 1_000_000:
-                wait_s = self._source.read_timeout_ms / 1000
-                raise SourceError(f"{self._shown}: wrote no picture for {wait_s:g} s{self._last_words()}")
+            for item in files.feed(chunk, now_ns) if chunk is not None else ():
+                if isinstance(item, Jpeg):
+                    name = live_name(taker, item.began_ns)
+                    yield Frame(payload=item.data, captured_ns=item.began_ns, name=name)
+                    # Only a picture is a sign of life; what the reader took its time for is not silence.
+                    heard_ns, instead = time.monotonic_ns(), ""
+                else:
+                    instead = f", only {item.reason}"
+                    yield Skipped(name=live_name(taker, now_ns), reason=f"{self._shown}: {item.reason}")
+            if now_ns - heard_ns >= self._source.read_timeout_ms * 1_000_000:
+                silence = f"wrote no picture for {self._source.read_timeout_ms / 1000:g} s{instead}"
+                raise SourceError(f"{self._shown}: {silence}{self._last_words()}")
 
     def _read(self) -> bytes | None:
         """What the program wrote; None: nothing for a moment. Raises SourceError at its end."""
@@ -169,9 +180,13 @@ class RpicamFeed:
         return f": {errors[-1][:200]}" if errors else ""
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        _left_behind[:] = [process for process in _left_behind if process.poll() is None]
+        if _left_behind:
+            # Another one would hang as well, and one more with every further start.
+            raise SourceError(f"{self._shown}: process {_left_behind[0].pid} hangs and cannot be ended")
         try:
             return subprocess.Popen(
-                self._source.command,
+                [*_ends_with_us(self._source.program), *self._source.command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -188,11 +203,24 @@ class RpicamFeed:
         try:
             self._process.wait(END_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        try:
+            self._process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            _left_behind.append(self._process)
+
+
+def _ends_with_us(program: str) -> list[str]:
+    """Words before the command. A missing program is left to the start itself, which says so; busybox's
+    setpriv, a link, cannot do it."""
+    able = SETPRIV.is_file() and not SETPRIV.is_symlink() and shutil.which(program) is not None
+    return [str(SETPRIV), "--pdeathsig", "KILL", "--"] if able else []
 
 
 def _descriptor(pipe: object) -> int:

@@ -43,6 +43,12 @@ class Health:
     soc_temperature_c: float | None = None
     skipped_last: str = ""
     """Why the last frame was skipped."""
+    inbound_refused: int = 0
+    """Messages to the device that could not be read."""
+    inbound_dropped: int = 0
+    """Messages to the device that came faster than it takes them."""
+    labels_limited: int = 0
+    commands_limited: int = 0
     frames_lost: int = 0
     """On their way when the runner was lost."""
     paused: bool = False

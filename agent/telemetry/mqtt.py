@@ -5,7 +5,9 @@ later, but here only the outbox may do that. paho's own reconnecting is off for 
 The broker keeps the device's subscriptions for a day, so that labels sent meanwhile arrive.
 """
 
+import contextlib
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
@@ -37,6 +39,8 @@ from agent.telemetry.wire import MAX_BYTES
 SESSION_EXPIRY_S = 24 * 3600
 PACKET_BYTES = MAX_BYTES + 4096
 """The largest packet a broker may send us (MQTT 5)."""
+RECEIVE_MAXIMUM = 20
+"""Most confirmed messages a broker may have on their way to us (MQTT 5); the rest waits with it."""
 CLOSE_S = 2.0
 """How long to wait until the farewell is on its way."""
 UNHEARD = 0x10
@@ -72,11 +76,11 @@ class MqttLink:
             raise LinkError("no connection")
         return self._connection.publish(publication)
 
-    def subscribe(self, topic: str) -> None:
+    def subscribe(self, topic: str, *, kept: bool = False) -> None:
         """Hear one more topic on this connection, as far as the broker allows. Raises LinkError."""
         if self._connection is None:
             raise LinkError("no connection")
-        self._connection.subscribe(topic)
+        self._connection.subscribe(topic, kept=kept)
 
     def unsubscribe(self, topic: str) -> None:
         """Hear it no longer. Raises LinkError."""
@@ -139,8 +143,10 @@ class _Connection:
         _require(info.rc)
         return info.mid
 
-    def subscribe(self, topic: str) -> None:
-        _require(self._client.subscribe(topic, 0)[0])
+    def subscribe(self, topic: str, *, kept: bool) -> None:
+        _require(
+            (self._client.subscribe(self._lasting([topic])) if kept else self._client.subscribe(topic))[0]
+        )
 
     def unsubscribe(self, topic: str) -> None:
         _require(self._client.unsubscribe(topic)[0])
@@ -148,8 +154,18 @@ class _Connection:
     def close(self) -> None:
         with self._lock:
             self._over = True
-        if self._client.is_connected() and self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._gone.wait(CLOSE_S)
+        # Also before the broker has answered: its farewell revokes the will, should it answer yet.
+        farewell = self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS
+        if farewell and not self._gone.wait(CLOSE_S):
+            self._shut()
+
+    def _shut(self) -> None:
+        """Nobody reads at the other end: end it here, or thread and socket stay until the keepalive."""
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):
+                # Of the plain socket: TLS has its own way, which must not meet the other thread's reading.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _connect(self) -> None:
         try:
@@ -190,12 +206,15 @@ class _Connection:
             return
         limit = getattr(properties, "ReceiveMaximum", None)
         self._in_flight = min(self._in_flight, limit) if limit else self._in_flight
-        if self._five:
-            # As published: who retains a command while the device listens is not to be obeyed either.
-            how = SubscribeOptions(qos=1, retainAsPublished=True)
-            _, self._subscription = client.subscribe([(topic, how) for topic in self._topics])
-        else:
-            _, self._subscription = client.subscribe([(topic, 1) for topic in self._topics])
+        _, self._subscription = client.subscribe(self._lasting(self._topics))
+
+    def _lasting(self, topics: Sequence[str]) -> list[Any]:
+        """Subscriptions to what the broker keeps while the device is away."""
+        if not self._five:
+            return [(topic, 1) for topic in topics]
+        # As published: who retains a command while the device listens is not to be obeyed either.
+        how = SubscribeOptions(qos=1, retainAsPublished=True)
+        return [(topic, how) for topic in topics]
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, mid: int, reasons: Sequence[ReasonCode], _properties: Any
@@ -285,6 +304,7 @@ def _connect_properties() -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
     properties.MaximumPacketSize = PACKET_BYTES
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
     return properties
 
 

@@ -25,7 +25,7 @@ class NoLink:
     def publish(self, publication: Publication) -> int:
         raise LinkError("no broker")
 
-    def subscribe(self, topic: str) -> None:
+    def subscribe(self, topic: str, *, kept: bool = False) -> None:
         raise LinkError("no broker")
 
     def unsubscribe(self, topic: str) -> None:

@@ -159,6 +159,8 @@ class Inbound:
     envelope: Envelope
     reply_to: str | None = None
     correlation: bytes | None = None
+    size: int = 0
+    """Bytes of its payload."""
 
     @property
     def body(self) -> Any:
@@ -190,8 +192,11 @@ class Link(Protocol):
         """Hand over one publication; the token that its ``Answered`` will carry. Raises LinkError."""
         ...
 
-    def subscribe(self, topic: str) -> None:
-        """Hear one more topic on this connection, as far as the broker allows. Raises LinkError."""
+    def subscribe(self, topic: str, *, kept: bool = False) -> None:
+        """Hear one more topic on this connection, as far as the broker allows. Raises LinkError.
+
+        ``kept``: as those of ``open``, what comes there while the device is away waits at the broker.
+        """
         ...
 
     def unsubscribe(self, topic: str) -> None:

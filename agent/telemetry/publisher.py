@@ -6,13 +6,14 @@ deadline comes (a commit, a reconnect, an overdue confirmation); it never polls.
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from agent.telemetry.backoff import Backoff
+from agent.telemetry.intake import Intake, Verdict
 from agent.telemetry.letterhead import Letterhead
+from agent.telemetry.listening import Listening
 from agent.telemetry.messages import About, PreprocessInUse, Reply, State, kind_of
 from agent.telemetry.ports import (
     Answered,
@@ -44,6 +45,12 @@ FLAPPING = "; connections end at once again and again: is the device.id (or a co
 ACK_WAIT_S = 1.0
 """At the end, how long to wait for the collector once the broker has everything."""
 JOIN_S = 5.0
+EVENTS = 100
+EVENTS_S = 0.05
+"""So many events at most, and for so long, before the device itself has its say again."""
+FLOODED = "more is sent to this device than it can take: labels or commands were dropped"
+FLOODED_S = 60.0
+"""So long after the last dropped message that is told."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +62,7 @@ _Retained: TypeAlias = tuple[State | About, PreprocessInUse | None] | Publicatio
 class _Shared:
     """What other threads hand over, under the condition."""
 
-    events: deque[Event] = field(default_factory=deque)
+    events: Intake
     retained: dict[str, _Retained] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
     replies: Replies = field(default_factory=Replies)
@@ -122,8 +129,10 @@ class Publisher:
         self._short_lived = 0
         self._rivals = Rivals(letterhead.session)
         self._own_state = letterhead.topic("state")
-        self._also_heard: set[str] = set()
-        self._shared = _Shared()
+        label_topic = letterhead.topic("label")
+        self._listening = Listening(link, label_topic=label_topic)
+        self._shared = _Shared(events=Intake(label_topic=label_topic, now=self._now()))
+        self._flooded_until = self._now()
         self._condition = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="litewatch-publisher", daemon=True)
 
@@ -135,7 +144,8 @@ class Publisher:
     def problems(self) -> tuple[str, ...]:
         """What keeps messages from arriving, each in one readable line."""
         link = self.link_problem
-        return (*((link,) if link else ()), *self._sender.problems)
+        flooded = FLOODED if self._now() < self._flooded_until else None
+        return tuple(problem for problem in (link, *self._sender.problems, flooded) if problem)
 
     def start(self) -> None:
         self._thread.start()
@@ -181,6 +191,13 @@ class Publisher:
             self._shared.woken = True
             self._condition.notify()
 
+    def count_dropped(self, verdict: Verdict = Verdict.NO_ROOM) -> None:
+        """A message to this device was thrown away: counted, and told for a while."""
+        with self._condition:
+            self.counters.inbound_dropped += verdict is Verdict.NO_ROOM
+            self.counters.labels_limited += verdict is Verdict.TOO_FAST
+            self._flooded_until = self._now() + FLOODED_S
+
     def stop(self, timeout_s: float) -> None:
         """Send what can be sent within ``timeout_s``, then disconnect in order and end the thread."""
         with self._condition:
@@ -215,7 +232,7 @@ class Publisher:
         self._care_for_connection()
         if self._phase == "up":
             try:
-                self._listen()
+                self._listen(self._now())
                 self._publish_retained()
                 self._shared.replies.send(self._sender)
                 self._sender.publish_stored()
@@ -234,14 +251,17 @@ class Publisher:
         patience = self._sender.answered_at + ACK_WAIT_S
         waiting = stop_at is not None and patience > self._now()
         holds = self._phase_at + STABLE_S if self._short_lived else None
-        return [self._sender.deadline, stop_at, holds, patience if waiting else None]
+        labels_at = self._listening.labels_again_at
+        return [self._sender.deadline, stop_at, holds, labels_at, patience if waiting else None]
 
     def _finished(self) -> bool:
         stop_at, now = self._shared.stop_at, self._now()
         if stop_at is None:
             return False
-        if self._phase != "up" or now >= stop_at:
+        if self._phase == "down" or now >= stop_at:
             return True
+        if self._phase == "connecting":
+            return not self._shared.dirty
         if self._shared.dirty or self._shared.replies.waiting or self._sender.in_flight:
             return False
         return not self._sender.unconfirmed or now >= self._sender.answered_at + ACK_WAIT_S
@@ -250,10 +270,15 @@ class Publisher:
         now = self._now()
         if self._phase == "connecting" and now >= self._phase_at + self._connect_timeout_s:
             self._end_connection(f"broker {self._broker}: no answer within {self._connect_timeout_s:g} s")
-        elif self._phase == "down" and now >= self._attempt_at and self._shared.stop_at is None:
+        elif self._phase == "down" and now >= self._attempt_at and self._may_connect(now):
             self._connect(now)
         elif self._phase == "up" and self._short_lived and now >= self._phase_at + STABLE_S:
             self._connection_holds()
+
+    def _may_connect(self, now: float) -> bool:
+        """Who stops makes no more attempts, except the first, to say why it stops."""
+        stop_at, first = self._shared.stop_at, self.counters.connections == 0
+        return stop_at is None or (first and now < stop_at and bool(self._shared.dirty))
 
     def _connect(self, now: float) -> None:
         self.counters.connections += 1
@@ -306,30 +331,34 @@ class Publisher:
         floor = self._outbox.floor(self._outbox.session)
         return self._letterhead.publication(body, retain=True, preprocess=preprocess, floor=floor)
 
-    def _listen(self) -> None:
+    def _listen(self, now: float) -> None:
         """Hear what else is wanted on this connection; a broker that refuses it is no hindrance."""
-        wanted = {self._own_state} if self._speaks_for_device else set()
-        wanted |= {self._shared.birth_topic} if self._shared.birth_topic else set()
-        for topic in sorted(wanted - self._also_heard):
-            self._link.subscribe(topic)
-            self._also_heard.add(topic)
-        for topic in sorted(self._also_heard - wanted):
-            self._link.unsubscribe(topic)
-            self._also_heard.discard(topic)
+        if not self._speaks_for_device:
+            return
+        birth = self._shared.birth_topic
+        self._listening.hear({self._own_state, birth} if birth else {self._own_state})
+        self._listening.measure(now, dropped=self.counters.labels_limited)
 
     def _post(self, event: Event) -> None:
+        """In the link's thread."""
         with self._condition:
-            self._shared.events.append(event)
-            self._condition.notify()
+            verdict = self._shared.events.put(event, self._now())
+            if verdict is Verdict.KEPT:
+                self._condition.notify()
+                return
+        self.count_dropped(verdict)
 
     def _handle_events(self) -> None:
-        while True:
+        until = self._now() + EVENTS_S
+        for _ in range(EVENTS):
             with self._condition:
-                if not self._shared.events:
-                    return
-                event = self._shared.events.popleft()
+                event = self._shared.events.take()
+            if event is None:
+                return
             if event.connection == self.counters.connections and self._phase != "down":
                 self._handle(event)
+            if self._now() >= until:
+                return
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -352,7 +381,7 @@ class Publisher:
             _log.info("connected to the broker again")
             self.link_problem = None
         self._sender.begin(event.in_flight)
-        self._also_heard.clear()
+        self._listening.begin(dropped=self.counters.labels_limited)
         with self._condition:
             self._shared.dirty = set(self._shared.retained)
 

@@ -10,13 +10,13 @@ class RateLimit:
         self._tokens = float(burst)
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Whether it may happen once more now; if so, it counts."""
+    def take(self, now: float, amount: float = 1.0) -> bool:
+        """Whether it may happen ``amount`` times more now; if so, it counts."""
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_s)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < amount:
             return False
-        self._tokens -= 1
+        self._tokens -= amount
         return True
 
     @property

@@ -99,4 +99,9 @@ class Reception:
 
 def _inbound(event: Received, kind: str) -> Inbound:
     envelope = wire.decode(event.payload, kind=kind)
-    return Inbound(envelope=envelope, reply_to=event.response_topic, correlation=event.correlation)
+    return Inbound(
+        envelope=envelope,
+        reply_to=event.response_topic,
+        correlation=event.correlation,
+        size=len(event.payload),
+    )

@@ -31,11 +31,14 @@ class Rivals:
         if session == self._session:
             self._spoke = True
             return False
-        # What an earlier run left, or the broker says late of its death, is no rival's. Sessions sort
-        # by time: a later one than this cannot be an earlier run's.
+        if not self._spoke:
+            # Retained, from before this run said anything: an earlier run's word, whatever it says. That
+            # its session sorts later proves nothing, for a reflashed card remembers no session and may
+            # begin without a clock. A rival that lives says something again.
+            return False
         assert isinstance(body, State)
-        earlier = not self._spoke or body.state == "lost"
-        if session < self._session and earlier:
+        # What the broker says late of an earlier run's death is no rival's. Sessions sort by time.
+        if session < self._session and body.state == "lost":
             return False
         seen, self._last = self._last, (session, body.connection)
         return seen != self._last

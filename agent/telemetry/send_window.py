@@ -6,6 +6,7 @@ probe, so that an absent collector is not sent the same backlog again and again,
 with each confirmation. Messages younger than everything sent so far never wait behind a backlog.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +22,8 @@ DOUBLINGS = 3
 UNHEARD_S = 5.0
 """When the broker says that nobody subscribes, a probe is due this soon (doubling as above)."""
 QUICK_S = 2.0
-"""An ack that leaves out what was sent this long ago says that it was lost on the way."""
+"""An ack that leaves out what was sent this long ago says that it was lost on the way; and who listens
+to a message says that another of its kind, which nobody heard this long before, is worth sending again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +56,11 @@ class SendWindow:
         self._silences = 0
         self._progress_at = 0.0
         self._overdue = False
-        self._unheard = False
+        self._unheard: dict[str, float] = {}  # kind: when the last one that nobody heard was sent
         self._cursor = 0
         self._newest = 0
         self._in_flight_limit = 1
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: dict[int, tuple[Stored, float]] = {}
         self._outstanding: dict[int, _Sent] = {}  # oldest first
         self._again: deque[int] = deque()
 
@@ -103,22 +105,27 @@ class SendWindow:
 
     def sent(self, row: Stored, token: int, ask: Ask, now: float) -> None:
         """``row`` went out under ``token``."""
-        self._in_flight[token] = row.id
+        self._in_flight[token] = (row, now)
         self._outstanding[row.id] = _Sent(session=row.session, seq=row.seq, at=now)
         self._newest = max(self._newest, row.id)
         self._pass(row.id, ask)
 
     def answered(self, token: int, outcome: Literal["taken", "unheard", "refused"]) -> int | None:
         """The broker's word; the id of the message that it removes, if it does."""
-        id_ = self._in_flight.pop(token, None)
-        if id_ is not None and outcome == "unheard":
-            # Until everything is sent anew: somebody may listen to the next message, not to this one.
-            self._unheard = True
-        if id_ is None or self._confirm != "broker" or outcome != "taken":
+        if token not in self._in_flight:
             return None
-        self._outstanding.pop(id_, None)
-        self._progress()
-        return id_
+        row, at = self._in_flight.pop(token)
+        if outcome == "unheard":
+            # Until everything is sent anew: somebody may listen to the next message, not to this one.
+            self._unheard[row.kind] = max(at, self._unheard.get(row.kind, at))
+        removed = None
+        if self._confirm == "broker" and outcome == "taken":
+            removed = row.id
+            self._outstanding.pop(row.id, None)
+            self._progress()
+        if outcome == "taken" and at >= self._unheard.get(row.kind, math.inf) + QUICK_S:
+            self._overdue = True  # somebody listens by now, who has not heard what went before
+        return removed
 
     def acknowledged(self, session: str, upto: int, *, removed: int, now: float) -> None:
         """The collector's word, which removed so many messages from the outbox.
@@ -171,7 +178,8 @@ class SendWindow:
         return None
 
     def _go_back(self) -> None:
-        self._cursor, self._overdue, self._unheard = 0, False, False
+        self._cursor, self._overdue = 0, False
+        self._unheard.clear()
         self._outstanding.clear()
         self._again.clear()
 

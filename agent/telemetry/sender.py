@@ -31,7 +31,9 @@ class Counters:
     inbound_refused: int = 0
     """Messages to this device that were malformed, retained or did not fit."""
     inbound_dropped: int = 0
-    """Messages to this device for which the inbox had no room."""
+    """Messages to this device that there was no room for."""
+    labels_limited: int = 0
+    """Messages with labels that came too fast."""
     commands_limited: int = 0
     """Commands that came too fast."""
     takeovers: int = 0

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
 from random import random as uniform
 
 from agent.errors import OutboxError, WireError
 from agent.telemetry import wire
 from agent.telemetry.backoff import Backoff
 from agent.telemetry.clock import format_utc
+from agent.telemetry.inbox import Inbox
 from agent.telemetry.letterhead import Letterhead, preprocess_to_json
 from agent.telemetry.messages import (
     About,
@@ -28,8 +28,6 @@ from agent.telemetry.replies import Addressed
 from agent.telemetry.reply_address import reply_topic, transaction_in
 from agent.telemetry.sender import REPLAY_PER_S, Counters
 
-INBOX = 1000
-"""Most messages to the device that wait to be read; more are dropped and counted."""
 PROBLEMS = 50
 """Most problems in one state; the last of them then says how many more there are."""
 PROBLEM_CHARS = 500
@@ -68,7 +66,7 @@ class Telemetry:
         replay_per_s: float = REPLAY_PER_S,
         random: Callable[[], float] = uniform,
     ) -> None:
-        self.inbox: SimpleQueue[Inbound] = SimpleQueue()
+        self.inbox = Inbox()
         self._commands = mqtt.commands
         self._letterhead = letterhead
         self._outbox = outbox
@@ -181,10 +179,8 @@ class Telemetry:
         body = inbound.body
         if isinstance(body, Command) and not self._commands:
             self.reply(inbound, Reply(transaction=body.transaction, ok=False, problems=(NO_COMMANDS,)))
-        elif self.inbox.qsize() >= INBOX:
-            self._publisher.counters.inbound_dropped += 1
-        else:
-            self.inbox.put(inbound)
+        elif not self.inbox.offer(inbound):
+            self._publisher.count_dropped()
 
     def _refuse(self, event: Received, problems: tuple[str, ...]) -> None:
         reply = Reply(transaction=transaction_in(event.payload), ok=False, problems=_sayable(problems))

@@ -146,6 +146,14 @@ def current(machine: Machine) -> str:
     return machine.run("readlink", "/opt/litewatch/current").stdout.strip()
 
 
+def groups(machine: Machine) -> set[str]:
+    """Supplementary groups of the running agent, by name."""
+    status = machine.run("cat", f"/proc/{pid(machine)}/status").stdout
+    ids = next(line for line in status.splitlines() if line.startswith("Groups:")).split()[1:]
+    names = machine.run("getent", "group", *ids, "root", check=False).stdout
+    return {line.split(":")[0] for line in names.splitlines()}
+
+
 def set_version(machine: Machine, version: str, *, at_start: str = "") -> None:
     """Another version of the sources in the machine; ``at_start`` is run as the agent starts."""
     machine.checkout()
@@ -201,6 +209,46 @@ def test_the_script_may_be_run_again(machine: Machine) -> None:
     before = pid(machine), current(machine)
     assert script(machine, "install").returncode == 0
     assert (pid(machine), current(machine)) == before
+
+
+def test_options_given_to_a_running_service_reach_it(machine: Machine) -> None:
+    before = pid(machine)
+    done = script(machine, "install", "--coral", "--camera")
+    assert done.returncode == 0, done.stderr
+    assert ready(machine) and pid(machine) != before
+    assert {"video", "litewatch-tpu"} <= groups(machine)
+    allowed = machine.show(UNIT, "DeviceAllow")
+    assert "char-apex rw" in allowed and "char-video4linux rw" in allowed
+    # Modules that this machine does not have are no reason not to start.
+    assert {"modprobe@apex.service", "modprobe@videodev.service"} <= set(machine.show(UNIT, "Wants").split())
+    with_them = pid(machine)
+    assert script(machine, "install").returncode == 0
+    assert pid(machine) == with_them
+    assert script(machine, "install", "--no-coral", "--no-camera").returncode == 0
+    assert ready(machine) and not {"video", "litewatch-tpu"} & groups(machine)
+    assert machine.show(UNIT, "DeviceAllow") == ""
+    assert machine.run("getent", "group", "litewatch-tpu", check=False).returncode == 2
+
+
+def test_options_that_keep_it_from_ready_are_undone(machine: Machine) -> None:
+    with drop_in(machine, "ExecStartPre=+sh -c '! getent group litewatch-tpu'"):
+        done = script(machine, "install", "--coral")
+        assert (done.returncode, "is back and READY" in done.stderr) == (1, True), done.stderr
+        assert ready(machine) and machine.show(UNIT, "DeviceAllow") == ""
+        assert "CORAL=no" in machine.path("/opt/litewatch/options").read_text()
+
+
+def test_only_a_release_to_be_built_needs_room(machine: Machine) -> None:
+    full = machine.path("/usr/local/sbin/df")
+    full.write_text("#!/bin/sh\necho Avail; echo 1\n")
+    full.chmod(0o755)
+    assert script(machine, "install", "--config", "/srv/device/agent.yaml").returncode == 0
+    set_version(machine, "0.1.1")
+    done = script(machine, "upgrade")
+    assert (done.returncode, "has 1 MiB free" in done.stderr) == (1, True), done.stderr
+    full.unlink()
+    machine.checkout()
+    assert ready(machine)
 
 
 def test_the_clock_may_be_read_but_not_set(machine: Machine) -> None:
@@ -267,21 +315,30 @@ def test_the_nightly_check_is_published_beside_the_running_agent(machine: Machin
 def test_an_upgrade_keeps_the_environment_before_it(machine: Machine) -> None:
     before = current(machine)
     set_version(machine, "0.1.1")
-    done = script(machine, "upgrade")
+    write_config(machine, "/srv/device/other.yaml", health={"interval_s": 2})
+    done = script(machine, "upgrade", "--config", "/srv/device/other.yaml")
     assert done.returncode == 0, done.stderr
     assert ready(machine) and current(machine).startswith("releases/0.1.1-")
+    assert machine.path(CONFIG).read_text() == machine.path("/srv/device/other.yaml").read_text()
     assert machine.run("readlink", "/opt/litewatch/previous").stdout.strip() == before
     assert current(machine) in machine.run("cat", f"/proc/{pid(machine)}/cmdline").stdout
 
 
 def test_an_upgrade_that_crashes_is_rolled_back(machine: Machine) -> None:
     before = current(machine)
+    kept = {path.name: path.read_bytes() for path in machine.path("/etc/litewatch").glob("[!.]*.*")}
+    write_config(machine, "/srv/device/other.yaml", health={"interval_s": 3})
     set_version(machine, "0.1.2", at_start="\nraise RuntimeError('a version that cannot start')\n")
-    done = script(machine, "upgrade")
+    files = ("--config", "/srv/device/other.yaml", "--bundle", "/srv/device/standin.tflite")
+    done = script(machine, "upgrade", *files, "--camera")
     assert (done.returncode, "is back and READY" in done.stderr) == (1, True), done.stderr
     assert "a version that cannot start" in done.stderr, done.stderr
     assert ready(machine) and current(machine) == before
     assert len(list(machine.path("/opt/litewatch/releases").iterdir())) == 2
+    left = {path.name: path.read_bytes() for path in machine.path("/etc/litewatch").glob("[!.]*.*")}
+    kept.pop("agent.yaml.old", None)
+    assert left == kept
+    assert machine.show(UNIT, "DeviceAllow") == "" and "video" not in groups(machine)
 
 
 def test_an_upgrade_that_never_says_ready_is_rolled_back_after_a_minute(machine: Machine) -> None:
@@ -333,7 +390,7 @@ def test_the_sandbox_runs_both_runtimes_opencv_and_a_delegate(
     write_config(machine)
     done = script(machine, "upgrade", "--coral", "--runtime", runtime)
     assert done.returncode == 0, done.stderr
-    assert ready(machine)
+    assert ready(machine) and "litewatch-tpu" in groups(machine)
     assert heard(machine, "about")["runtime"] == name
     # The pictures of the window were decoded and resized by OpenCV.
     assert heard(machine, "window")["samples"] == 25
@@ -353,6 +410,16 @@ def test_the_sandbox_runs_both_runtimes_opencv_and_a_delegate(
     switch.write_text("ok")
     machine.until(lambda: heard(machine, "health")["delegate"] == "external", "it is back", within_s=40)
     assert pid(machine) == before
+
+
+def test_an_upgrade_after_a_rollback_keeps_the_runtime_gone_back_to(machine: Machine) -> None:
+    litert = current(machine)
+    assert script(machine, "rollback").returncode == 0
+    tflite = current(machine)
+    assert tflite != litert and script(machine, "upgrade").returncode == 0
+    assert current(machine) == tflite
+    assert machine.run("readlink", "/opt/litewatch/previous").stdout.strip() == litert
+    assert heard(machine, "about")["runtime"] == "tflite-runtime"
 
 
 def test_one_that_keeps_crashing_waits_longer_each_time(machine: Machine) -> None:

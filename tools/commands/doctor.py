@@ -32,8 +32,8 @@ COLOURS = {"ok": "green", "notice": "yellow", "wrong": "red", "not checked": "br
 def doctor(config: Path | None, as_json: bool) -> None:
     """Examine this machine: runtime, power, clock, disk, bundle, Edge TPU, source and broker.
 
-    Every finding that is wrong ends in a cause and a command to type. Nothing is changed; a device that a
-    running agent has is asked for through that agent. Exit status 0 when nothing is wrong, 1 otherwise.
+    Every finding that is wrong ends in a cause and a command to type. Nothing is changed; what a running
+    agent has, a device or its login, is asked of that agent. Exit status 0 when nothing is wrong, 1 otherwise.
     """
     # Imported here: `--help` must not cost what the examination needs.
     from tools.commands.config import read_text
@@ -57,7 +57,7 @@ def doctor(config: Path | None, as_json: bool) -> None:
 def _show(finding: "Finding") -> None:
     click.secho(f"{finding.verdict:<12}", fg=COLOURS[finding.verdict], nl=False)
     click.echo(f"{finding.subject:<9} {plain_text(finding.cause)}")
-    if finding.verdict in ("ok", "not checked"):
+    if finding.verdict == "ok":
         return
     if finding.detail:
         click.echo(f"{'':<22} ({plain_text(finding.detail)})")

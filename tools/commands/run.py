@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.signals import Signals
 from tools.commands.config import read_text
 from tools.console import ReaderGoneError
 
@@ -28,25 +29,30 @@ UNDER_SYSTEMD_LOG_FORMAT = "%(levelname)s %(message)s"
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--print", "print_", is_flag=True, help="Print every prediction as a line of JSON.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --print.")
-def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
+@click.option("--rehearse", is_flag=True, hidden=True, help="Say as JSON what would not run, and end.")
+def run(path: Path, frames: int | None, print_: bool, as_json: bool, rehearse: bool) -> None:
     """Run the model on the source's frames, watch it, and publish what it suffers.
 
     Relative paths in agent.yaml start at its own folder. Runs until the source ends or SIGTERM; SIGHUP
     reads agent.yaml again. Exit status 2 for a bad config or bundle, 1 when this machine cannot run it.
     """
+    signals = Signals()
+    if not rehearse:
+        # First of all: the imports below take a second, in which nothing that is asked may be lost.
+        signals.install()
     # What starting makes stays for good: looking for garbage in it would cost a tenth of the start.
     # The service turns the collector on again.
     gc.disable()
     # OpenCV writes a line for each damaged frame; the agent counts them and says so once a second.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here: `--help` must not cost the time of OpenCV.
-    from agent.launch import Launch, start
+    from agent.launch import Launch, problems_of, start
     from tools.cli import LITEWATCH
 
     begin = time.monotonic()
     under_systemd = "JOURNAL_STREAM" in os.environ
     logging.basicConfig(level=logging.INFO, format=UNDER_SYSTEMD_LOG_FORMAT if under_systemd else LOG_FORMAT)
-    file = path.resolve()
+    file, folder = path.resolve(), _here()
     if file.parent.is_dir():
         os.chdir(file.parent)
 
@@ -57,18 +63,30 @@ def run(path: Path, frames: int | None, print_: bool, as_json: bool) -> None:
         except BrokenPipeError:
             raise ReaderGoneError from None
 
-    code = start(
-        Launch(
-            read=lambda: read_text(file),
-            name=path.name,
-            environment=os.environ,
-            check_command=(*LITEWATCH, "check", "-c", str(file), "--publish", "--json"),
-            frames=frames,
-            on_outcome=show if print_ or as_json else None,
-        )
+    launch = Launch(
+        read=lambda: read_text(file),
+        name=path.name,
+        file=file,
+        environment=os.environ,
+        command=LITEWATCH,
+        folder=folder,
+        signals=signals,
+        frames=frames,
+        on_outcome=show if print_ or as_json else None,
     )
+    if rehearse:
+        click.echo(json.dumps(problems_of(launch)))
+        return
+    code = start(launch)
     logging.info("stopped after %.1f s", time.monotonic() - begin)
     raise click.exceptions.Exit(code)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # somebody has removed it
+        return None
 
 
 def described(outcome: "Outcome") -> dict[str, object]:

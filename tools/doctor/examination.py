@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import config as configs
+from agent.credentials import with_credentials
 from agent.device.throttling import read_throttling
 from agent.errors import InputError
 from agent.runtime import KINDS as DELEGATES
@@ -46,6 +47,7 @@ class _Examination:
         self._runtime: Runtime | None = None
         self._bundle: Bundle | None = None
         self._agent: Agent | None = None
+        self._bundle_runs = False
 
     def findings(self) -> list[Finding]:
         subjects: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
@@ -55,6 +57,7 @@ class _Examination:
             ("clock", self._examine_clock),
             ("disk", self._examine_disk),
             ("bundle", self._examine_bundle),
+            ("config", self._rehearse),
             ("agent", self._ask_agent),
             ("tpu", self._examine_delegate),
             ("source", self._examine_source),
@@ -75,14 +78,15 @@ class _Examination:
             cause = "no agent.yaml: name it with -c, and source, broker and bundle are examined too"
             return [Finding(subject="config", verdict="not checked", cause=cause)]
         try:
-            self._config = configs.parse(text, sources=SOURCES, delegates=DELEGATES, where=name)
+            config = configs.parse(text, sources=SOURCES, delegates=DELEGATES, where=name)
         except InputError as error:
             command = (f"litewatch config {self._patient.path}",)
             return [
                 Finding(subject="config", verdict="wrong", cause=problem, commands=command)
                 for problem in error.problems
             ]
-        device = self._config.device
+        self._config = with_credentials(config, self._patient.environment)
+        device = config.device
         return [Finding(subject="config", verdict="ok", cause=f"device {device.id} at {device.site}")]
 
     def _examine_runtime(self) -> list[Finding]:
@@ -136,17 +140,40 @@ class _Examination:
             runtime=self._runtime,
             needs_edgetpu=model.delegate.twin == "edgetpu",
         )
+        self._bundle_runs = not facts.problems
+        return tree.examine(facts)
+
+    def _rehearse(self) -> list[Finding]:
+        """Put together on the CPU as the agent would; only what went well so far can be."""
+        if self._config is None or self._runtime is None or not self._bundle_runs:
+            return []
+        from tools.doctor.probe import start as probe
+        from tools.doctor.tree import start as tree
+
+        facts = probe.look(
+            self._config, self._patient.text or "", path=self._patient.path, state=self._state(self._config)
+        )
         return tree.examine(facts)
 
     def _ask_agent(self) -> list[Finding]:
-        from tools.doctor.probe import service
-
         if self._config is None:
             return []
-        hardware = self._config.model.delegate.hardware
-        self._agent = service.look(self._config, self._patient.environment, canary=hardware)
-        said = "runs on this machine" if self._agent.running else "no agent runs on this machine"
-        return [Finding(subject="agent", verdict="ok" if self._agent.running else "notice", cause=said)]
+        from tools.doctor.probe import service as probe
+        from tools.doctor.tree import service as tree
+
+        model = self._config.model
+        self._agent = probe.look(self._config, self._patient.environment, canary=model.delegate.hardware)
+        return tree.examine(
+            tree.AgentFacts(
+                running=self._agent.running,
+                said=self._agent.said,
+                silent=self._agent.silent if self._agent.said is None else "",
+                config=str(self._patient.path),
+                bundle=model.options.bundle,
+                other=self._agent.other,
+                accelerator="tpu" if model.delegate.name == "edgetpu" else "delegate",
+            )
+        )
 
     def _examine_delegate(self) -> list[Finding]:
         from tools.doctor.probe import delegate as probe
@@ -193,11 +220,13 @@ class _Examination:
         from tools.doctor.probe import broker as probe
         from tools.doctor.tree import broker as tree
 
+        agent = self._agent if self._agent is not None and not self._agent.other else None
         facts = probe.look(
             self._config.mqtt,
             self._config.device,
-            self._patient.environment,
             clock_synced=clock_synced(),
+            agent_running=agent is not None and agent.running,
+            agent_connected=agent.said.connected if agent is not None and agent.said is not None else None,
         )
         return tree.examine(facts)
 

@@ -2,14 +2,13 @@
 
 It logs in as the device does but under a client id of its own (the agent may be connected), keeps no
 session on the broker, and publishes one empty, unretained message on the topic ``about``: readers take
-that for nothing.
+that for nothing. Where an agent runs nobody logs in: see ``BrokerFacts.agent_running``.
 """
 
 import queue
 import socket
 import ssl
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,19 @@ class _FileProblemError(Exception):
     """A file that agent.yaml names cannot be used."""
 
 
+class _HiddenError(Exception):
+    """A file that this user may not read."""
+
+
 def look(
-    options: MqttOptions, device: DeviceConfig, environment: Mapping[str, str], *, clock_synced: bool
+    options: MqttOptions,
+    device: DeviceConfig,
+    *,
+    clock_synced: bool,
+    agent_running: bool = False,
+    agent_connected: bool | None = None,
 ) -> BrokerFacts:
+    """``agent_running``: names, ports and certificates are looked at, and nobody logs in."""
     facts = BrokerFacts(
         host=options.host,
         port=options.tcp_port,
@@ -45,14 +54,19 @@ def look(
         topic=f"{TOPIC_ROOT}/{device.site}/{device.id}",
         stage="done",
         clock_synced=clock_synced,
+        agent_running=agent_running,
+        agent_connected=agent_connected,
     )
+    password, context = None, None
     try:
-        password = _password(options.password_file, environment)
         context = _context(options.tls) if options.tls else None
+        password = None if agent_running else _password(options.password_file)
+    except _HiddenError as error:
+        facts = replace(facts, hidden=str(error))
     except _FileProblemError as error:
         return replace(facts, stage="files", said=str(error))
     facts = _reach(facts, options, context)
-    if facts.stage != "done":
+    if facts.stage != "done" or facts.hidden or agent_running:
         return facts
     client_id = options.client_id or f"litewatch-{device.site}-{device.id}"
     with _Login(options, f"{client_id}-doctor", password, context) as login:
@@ -79,6 +93,8 @@ def _shake_hands(facts: BrokerFacts, link: socket.socket, context: ssl.SSLContex
             return facts
     except ssl.SSLCertVerificationError as error:
         return replace(facts, stage="tls", code=error.verify_code, said=error.verify_message)
+    except TimeoutError as error:
+        return replace(facts, stage="silent", said=str(error))
     except OSError as error:  # ssl.SSLError is one
         said = str(error)
         # An alert is an answer in TLS: it is this device that the broker does not like.
@@ -130,9 +146,17 @@ class _Login:
     def examine(self, facts: BrokerFacts) -> BrokerFacts:
         try:
             self._client.connect(self._options.host, self._options.tcp_port)
+        except TimeoutError as error:
+            return replace(facts, stage="silent", said=str(error))
         except OSError as error:
             return replace(facts, stage="login", said=str(error))
         self._client.loop_start()
+        try:
+            return self._converse(facts)
+        except TimeoutError as error:
+            return replace(facts, stage="silent", said=str(error))
+
+    def _converse(self, facts: BrokerFacts) -> BrokerFacts:
         event = self._wait("connected")
         if event is None or event.codes[0] >= REFUSED:
             code = event.codes[0] if event else None
@@ -168,7 +192,7 @@ class _Login:
             self._said = text
 
     def _wait(self, what: str) -> _Event | None:
-        """That event; None when the connection ended, or nothing came."""
+        """That event; None when the connection ended. Raises TimeoutError when nothing came."""
         until = time.monotonic() + ANSWER_S
         while (left_s := until - time.monotonic()) > 0:
             try:
@@ -179,17 +203,16 @@ class _Login:
                 return event
             if event.what == "gone":
                 return None
-        self._said = self._said or f"no answer within {ANSWER_S:g} s"
-        return None
+        raise TimeoutError(f"no answer within {ANSWER_S:g} s")
 
 
-def _password(file: str | None, environment: Mapping[str, str]) -> str | None:
+def _password(file: str | None) -> str | None:
     if file is None:
         return None
-    credential = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / file
     try:
-        place = credential if credential.is_file() else Path(file)
-        return place.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+        return Path(file).read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except PermissionError:
+        raise _HiddenError(f"mqtt.password_file: this user may not read {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _FileProblemError(f"mqtt.password_file: {file} cannot be read: {_why(error)}") from None
 
@@ -197,11 +220,16 @@ def _password(file: str | None, environment: Mapping[str, str]) -> str | None:
 def _context(tls: TlsOptions) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
+    except PermissionError:
+        raise _HiddenError(f"mqtt.tls.ca: this user may not read {tls.ca}") from None
     except OSError as error:
         raise _FileProblemError(f"mqtt.tls.ca: {tls.ca} cannot be used: {_why(error)}") from None
     if tls.certificate is not None:
         try:
             context.load_cert_chain(tls.certificate, tls.key)
+        except PermissionError:
+            files = " or ".join(filter(None, (tls.certificate, tls.key)))
+            raise _HiddenError(f"mqtt.tls.certificate: this user may not read {files}") from None
         except OSError as error:
             files = f"{tls.certificate} with {tls.key}"
             raise _FileProblemError(f"mqtt.tls.certificate: {files} cannot be used: {_why(error)}") from None

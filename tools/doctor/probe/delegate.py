@@ -13,6 +13,7 @@ from agent.runtime.delegate_probe import probe_delegate
 from agent.runtime.edgetpu import EdgeTpu
 from agent.runtime.interpreter import Delegate
 from tools.doctor.probe.service import Agent
+from tools.doctor.tree import tpu as tree
 from tools.doctor.tree.tpu import TpuFacts, Tried
 
 OPENING_S = 60.0
@@ -56,7 +57,14 @@ def look(
         untried=untried,
         holder=_holder(nodes, root),
         listed=listed() if tpu is not None and not agent.running else None,
+        rules=_rules(root),
     )
+
+
+def _rules(root: Path) -> tuple[str, ...]:
+    if (root / tree.INSTALLER).is_file():
+        return tree.RULES_OF_SERVICE
+    return tree.RULES_BY_INSTALLER if (root / "opt/litewatch").is_dir() else tree.RULES
 
 
 def try_out(

@@ -1,4 +1,4 @@
-"""Asks the agent that runs on this machine, whose device a hardware delegate is."""
+"""Asks the agent that runs on this machine: its state, and its hardware delegate, which is its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from agent.config import AgentConfig
 from agent.device.control_socket import ask
 from agent.device.unix_address import NotServedError
 from agent.errors import MachineError
+from tools.doctor.tree.service import Said
 from tools.doctor.tree.tpu import Tried
 from tools.through_service import addresses
 
@@ -16,11 +17,15 @@ ANSWER_S = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agent:
-    """``running``: one listens here. ``reply`` is what it said to ``canary``; None: ``silent`` says why."""
+    """``running``: one listens here. ``said`` is its state, None when it does not tell; ``reply`` is what
+    it said to ``canary``; None: ``silent`` says why. ``other``: it is that of another device, ``site/id``,
+    whose state is not this one's though the hardware is."""
 
     running: bool
+    said: Said | None = None
     reply: Mapping[str, Any] | None = None
     silent: str = ""
+    other: str = ""
 
     @property
     def tried(self) -> Tried | None:
@@ -43,14 +48,35 @@ class Agent:
 
 
 def look(config: AgentConfig | None, environment: Mapping[str, str], *, canary: bool) -> Agent:
-    """Is an agent here, and what does its ``canary`` say? ``canary`` False: only whether it is here."""
+    """Is an agent here, and what does it say of itself? ``canary``: of its hardware as well."""
     for address in addresses(config, environment):
+        said, other = None, ""
         try:
-            # An unknown command is refused at once: enough to know that somebody is there.
-            reply = ask(address, {"command": "canary" if canary else "doctor"}, ANSWER_S)
+            # An older agent refuses what it does not know at once: enough to know that it is there.
+            state = ask(address, {"command": "state"}, ANSWER_S)
+            said, other = _said(state), _other(state, config)
+            reply = ask(address, {"command": "canary"}, ANSWER_S) if canary else None
         except NotServedError:
             continue
         except MachineError as error:
-            return Agent(running=True, silent=f"does not tell: {error}")
-        return Agent(running=True, reply=reply if canary else None)
+            return Agent(running=True, said=said, silent=f"does not tell: {error}", other=other)
+        return Agent(running=True, said=said, reply=reply, other=other)
     return Agent(running=False)
+
+
+def _other(reply: Mapping[str, Any], config: AgentConfig | None) -> str:
+    """The device of that agent, where it is not the config's."""
+    result = (reply["result"] if reply["ok"] else None) or {}
+    if config is None or "device" not in result:
+        return ""
+    own = (config.device.site, config.device.id)
+    return "" if (result["site"], result["device"]) == own else f"{result['site']}/{result['device']}"
+
+
+def _said(reply: Mapping[str, Any]) -> Said | None:
+    result = reply["result"] if reply["ok"] else None
+    if not result or "state" not in result:
+        return None
+    return Said(
+        state=result["state"], problems=tuple(result["problems"]), connected=bool(result["connected"])
+    )

@@ -3,13 +3,15 @@
 import os
 import shutil
 import threading
+import time
+from collections import deque
 from pathlib import Path
 
 from agent.contracts import Skipped, Source
 from agent.device import sysfs
 from agent.errors import SourceError
 from agent.sources.url import shown
-from tools.doctor.tree.camera import SourceFacts
+from tools.doctor.tree.camera import SourceFacts, gives_pictures
 
 FRAME_S = 20.0
 
@@ -19,6 +21,7 @@ def look(kind: str, source: Source, *, agent_running: bool, root: Path = Path("/
     path = root / node.lstrip("/") if node else None
     program = str(getattr(source, "program", "")) or None
     blocked = path is not None and not os.access(path, os.R_OK | os.W_OK)
+    cameras, others = _video_nodes(root)
     untried = agent_running or blocked or getattr(source, "path", "") == "-"
     return SourceFacts(
         kind=kind,
@@ -27,7 +30,8 @@ def look(kind: str, source: Source, *, agent_running: bool, root: Path = Path("/
         node_exists=path is not None and path.exists(),
         node_open=not blocked,
         node_driver=_driver(path, root),
-        cameras=tuple(f"/dev/{one.name}" for one in sysfs.entries(root / "dev", "video[0-9]*")),
+        cameras=cameras,
+        others=others,
         program=program,
         program_found=program is None or shutil.which(program) is not None,
         agent_running=agent_running,
@@ -38,26 +42,55 @@ def look(kind: str, source: Source, *, agent_running: bool, root: Path = Path("/
 def first_frame(source: Source, *, within_s: float = FRAME_S) -> str:
     """Why no frame came; "" when one did. A source stuck in a driver is left behind."""
     said: list[str] = []
-    thread = threading.Thread(target=lambda: said.append(_first(source)), name="doctor-source", daemon=True)
+    skipped: deque[Skipped] = deque(maxlen=1)
+    until = time.monotonic() + within_s
+
+    def look_for_one() -> None:
+        said.append(_first(source, skipped, until))
+
+    thread = threading.Thread(target=look_for_one, name="doctor-source", daemon=True)
     thread.start()
     thread.join(within_s)
-    return said[0] if said else f"no frame came within {within_s:g} s"
+    return said[0] if said else _too_late(skipped, within_s)
 
 
-def _first(source: Source) -> str:
+def _first(source: Source, skipped: deque[Skipped], until: float) -> str:
+    """Why no frame came before ``until``; what was skipped last stays in ``skipped``."""
+    begin = time.monotonic()
     try:
         feed = source.open()
         try:
-            item = next(iter(feed), None)
+            for item in feed:
+                if not isinstance(item, Skipped):
+                    return ""
+                skipped.append(item)
+                if time.monotonic() >= until:
+                    return _too_late(skipped, until - begin)
         finally:
             feed.close()
     except SourceError as error:
         return str(error)
     except Exception as error:  # whatever a driver throws is what the user must read
         return f"failed: {error!r}"
-    if item is None:
-        return "it ended without a frame"
-    return f"{item.name}: {item.reason}" if isinstance(item, Skipped) else ""
+    return f"it ended without a frame{_skips(skipped)}"
+
+
+def _too_late(skipped: deque[Skipped], within_s: float) -> str:
+    return f"no frame came within {within_s:.3g} s{_skips(skipped)}"
+
+
+def _skips(skipped: deque[Skipped]) -> str:
+    if not skipped:
+        return ""
+    return f"; the last thing skipped was {skipped[-1].name}: {skipped[-1].reason}"
+
+
+def _video_nodes(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Device files of what may be a camera, and of what is none though it is called video."""
+    nodes = sysfs.entries(root / "dev", "video[0-9]*")
+    cameras = [node for node in nodes if gives_pictures(_driver(node, root))]
+    others = [node for node in nodes if node not in cameras]
+    return tuple(f"/dev/{node.name}" for node in cameras), tuple(f"/dev/{node.name}" for node in others)
 
 
 def _driver(path: Path | None, root: Path) -> str:

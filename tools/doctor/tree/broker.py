@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from tools.doctor.finding import Finding
 
 SUBJECT = "broker"
-Stage: TypeAlias = Literal["files", "name", "port", "tls", "login", "read", "write", "done"]
+Stage: TypeAlias = Literal["files", "name", "port", "silent", "tls", "login", "read", "write", "done"]
 BAD_USER, NOT_AUTHORIZED, BANNED, BAD_CLIENT, UNSUPPORTED = 0x86, 0x87, 0x8A, 0x85, 0x84
 NOT_YET_VALID, EXPIRED, WRONG_NAME, WRONG_ADDRESS = 9, 10, 62, 64
 SELF_SIGNED, SELF_SIGNED_CHAIN, NO_ISSUER = 18, 19, 20
@@ -38,13 +38,20 @@ class BrokerFacts:
     heard: bool = True
     """Whether anybody subscribes to what the device publishes."""
     clock_synced: bool = True
+    agent_running: bool = False
+    """Then nobody logs in here: a broker may take the login for the client id, and end the agent's own
+    connection."""
+    agent_connected: bool | None = None
+    """What the running agent says; None when it does not."""
+    hidden: str = ""
+    """A file that only root and the agent may read, for want of which nobody logged in; else ""."""
 
 
 def examine(facts: BrokerFacts) -> list[Finding]:
     if facts.stage == "done":
-        return _done(facts)
+        return [_by_the_agent(facts)] if facts.agent_running else _done(facts)
     stages = {
-        "files": _files, "name": _name, "port": _port, "tls": _tls,
+        "files": _files, "name": _name, "port": _port, "silent": _silent, "tls": _tls,
         "login": _login, "read": _read, "write": _write,
     }  # fmt: skip
     cause, *commands = stages[facts.stage](facts)
@@ -53,8 +60,27 @@ def examine(facts: BrokerFacts) -> list[Finding]:
     ]
 
 
+def _by_the_agent(facts: BrokerFacts) -> Finding:
+    where = f"{facts.host}:{facts.port}"
+    if facts.agent_connected is None:
+        cause = f"{where} answers; the login is the running agent's, and it does not tell"
+        return Finding(
+            subject=SUBJECT, verdict="not checked", cause=cause, commands=("sudo litewatch doctor",)
+        )
+    if facts.agent_connected:
+        return Finding(subject=SUBJECT, verdict="ok", cause=f"{where}: the running agent is connected")
+    cause = f"{where} answers, and the running agent is not connected"
+    return Finding(
+        subject=SUBJECT, verdict="wrong", cause=cause, commands=("journalctl -u litewatch -n 50", LOG)
+    )
+
+
 def _done(facts: BrokerFacts) -> list[Finding]:
     where = f"{facts.host}:{facts.port}"
+    if facts.hidden:
+        cause = f"{where} answers; the login was not tried: {facts.hidden}"
+        commands = ("sudo litewatch doctor -c /etc/litewatch/agent.yaml",)
+        return [Finding(subject=SUBJECT, verdict="not checked", cause=cause, commands=commands)]
     found = [Finding(subject=SUBJECT, verdict="ok", cause=f"{where} takes this device's messages")]
     if facts.version != "5":
         cause = "whether the access rules let messages through cannot be known: MQTT 3.1.1 does not say"
@@ -89,6 +115,15 @@ def _port(facts: BrokerFacts) -> tuple[str, ...]:
     return (
         f"{where} does not answer: a firewall, or a machine that is off",
         f"nc -vz {facts.host} {facts.port}",
+    )
+
+
+def _silent(facts: BrokerFacts) -> tuple[str, ...]:
+    return (
+        f"{facts.host}:{facts.port} accepts and does not answer: it hangs, or a firewall or proxy is between",
+        "sudo systemctl restart mosquitto  # on the broker",
+        f"nc -vz {facts.host} {facts.port}  # from another network, without the firewall or proxy",
+        "check mqtt.port in agent.yaml",
     )
 
 

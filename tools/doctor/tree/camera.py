@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from tools.doctor.finding import Finding
 
 SUBJECT = "source"
-CSI_DRIVERS = ("unicam", "rp1-cfe", "bcm2835-isp", "pispbe", "rpivid")
+CSI_DRIVERS = ("unicam", "rp1-cfe")
+"""Capture nodes of a Raspberry Pi's ribbon-cable camera: raw data, no pictures."""
+CODECS = ("bcm2835-codec", "bcm2835-isp", "pispbe", "rpi-hevc-dec", "rpivid")
+"""Video nodes of a Raspberry Pi that take pictures and give others."""
+USE_RPICAM = ("set source: {kind: rpicam} in agent.yaml", "rpicam-hello --list-cameras")
+
+
+def gives_pictures(driver: str) -> bool:
+    """Whether a video node that the kernel calls ``driver`` may be a camera of kind ``camera``."""
+    return not driver.startswith((*CSI_DRIVERS, *CODECS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +30,9 @@ class SourceFacts:
     node_driver: str
     """What the kernel calls the device behind it; "" unknown."""
     cameras: tuple[str, ...]
-    """Device files of all cameras here."""
+    """Device files of all cameras here that give pictures."""
+    others: tuple[str, ...]
+    """Video nodes that do not: codecs, and the raw side of ribbon-cable cameras."""
     program: str | None
     """The program that delivers the frames (rpicam-vid); None for another kind."""
     program_found: bool
@@ -54,17 +65,28 @@ def _camera(facts: SourceFacts) -> tuple[str, ...] | None:
     if facts.node is None:
         return None
     if not facts.node_exists:
-        others = f"; here are {', '.join(facts.cameras)}" if facts.cameras else "; no camera is here"
-        return (f"{facts.node} does not exist{others}", "v4l2-ctl --list-devices", "dmesg | grep -i video")
-    if any(name in facts.node_driver for name in CSI_DRIVERS):
-        return (
-            f"{facts.node} is the raw side of a ribbon-cable camera ({facts.node_driver}): no pictures",
-            "set source: {kind: rpicam} in agent.yaml",
-            "rpicam-hello --list-cameras",
-        )
-    if not facts.node_open:
+        return _missing(facts)
+    if not gives_pictures(facts.node_driver):
+        raw = facts.node_driver.startswith(CSI_DRIVERS)
+        what = "the raw side of a ribbon-cable camera" if raw else "a codec, not a camera"
+        cause = f"{facts.node} is {what} ({facts.node_driver}): no pictures"
+        if facts.cameras:
+            return (cause, f"set source.device: {facts.cameras[0]} in agent.yaml", "v4l2-ctl --list-devices")
+        return (cause, *USE_RPICAM)
+    if not facts.node_open and not facts.agent_running:
         return (f"this user may not open {facts.node}", "sudo usermod -aG video $USER && newgrp video")
     return None
+
+
+def _missing(facts: SourceFacts) -> tuple[str, ...]:
+    if facts.cameras:
+        cause = f"{facts.node} does not exist; here are {', '.join(facts.cameras)}"
+    elif facts.others:
+        cause = f"{facts.node} does not exist; no camera is here, unless one on the ribbon cable"
+        return (cause, *USE_RPICAM, "v4l2-ctl --list-devices")
+    else:
+        cause = f"{facts.node} does not exist; no camera is here"
+    return (cause, "v4l2-ctl --list-devices", "dmesg | grep -i video")
 
 
 def _program(facts: SourceFacts) -> tuple[str, ...] | None:

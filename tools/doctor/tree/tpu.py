@@ -5,7 +5,7 @@ library be loaded, does it run a model? The first link that is broken is the cau
 broken it (power, a USB 2 port, 16 K pages) is said beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.device.coral import Corals, PcieCoral, UsbCoral
 from agent.device.throttling import UNDER_VOLTAGE, Throttling
@@ -18,6 +18,10 @@ RULES = (
     "sudo groupadd -rf litewatch-tpu && sudo usermod -aG litewatch-tpu $USER",
     "sudo udevadm control --reload && sudo udevadm trigger",
 )
+RULES_BY_INSTALLER = ("sudo systemd/install.sh --coral  # in a checkout", "sudo litewatch doctor")
+INSTALLER = "opt/litewatch/current/share/litewatch/systemd/install.sh"
+RULES_OF_SERVICE = (f"sudo /{INSTALLER} --coral", "sudo litewatch doctor")
+"""Where the service is installed its installer looks after rules and group."""
 FOUR_K = (
     "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt",
     "sudo reboot",
@@ -59,6 +63,8 @@ class TpuFacts:
     """The process that has the device open, where that can be seen; else ""."""
     listed: tuple[str, ...] | None = None
     """What the genuine pycoral lists; None without it."""
+    rules: tuple[str, ...] = RULES
+    """What to type for access to the device."""
 
 
 def examine(facts: TpuFacts) -> list[Finding]:
@@ -74,6 +80,9 @@ def examine(facts: TpuFacts) -> list[Finding]:
                 commands=("set model.delegate: edgetpu in agent.yaml",),
             )
         ]
+    if facts.tried is not None and facts.tried.by == "service" and not facts.tried.problem:
+        # The agent has it open: what this user may is beside the point.
+        facts = replace(facts, closed=())
     wanted = facts.device.partition(":")[0]
     if (wanted == "usb" and not usb) or (wanted == "pci" and not pcie):
         return [_other_bus(facts)]
@@ -126,7 +135,7 @@ def _card(card: PcieCoral, facts: TpuFacts) -> Finding:
             detail="the default kernel of a Raspberry Pi 5; getconf PAGESIZE tells",
         )
     if card.node is None:
-        install = ("sudo apt install gasket-dkms linux-headers-$(uname -r)",)
+        install = ("build google/gasket-driver by dkms (docs/delegates.md)",)
         return _wrong(
             f"the card at {card.place} has no driver: /dev/apex_0 is missing, "
             + ("though the module apex is loaded" if facts.apex_loaded else "the module apex is not loaded"),
@@ -145,7 +154,7 @@ def _card(card: PcieCoral, facts: TpuFacts) -> Finding:
             "sudo poweroff",
             detail="mostly overheating: give it a heat sink or air before it is used again",
         )
-    return _wrong(f"this user may not open {card.node}", *RULES)
+    return _wrong(f"this user may not open {card.node}", *facts.rules)
 
 
 def _sticks(facts: TpuFacts) -> list[Finding]:
@@ -155,7 +164,7 @@ def _sticks(facts: TpuFacts) -> list[Finding]:
             found.append(
                 _wrong(
                     f"this user may not open {stick.node}, the Coral on USB port {stick.place}",
-                    *RULES,
+                    *facts.rules,
                     detail="it has two ids, 1a6e:089a and 18d1:9302: a rule must name both",
                 )
             )
