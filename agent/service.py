@@ -7,8 +7,6 @@ set one event each. The watchdog is fed by the main loop's progress, never by a 
 
 import gc
 import logging
-import signal
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -29,7 +27,7 @@ from agent.parts import Parts, announcer, make_canary, put_together
 from agent.pipeline import Outcome
 from agent.preprocess.trace import Comparison
 from agent.problems import Problems, plain_line
-from agent.startup import Assembly, Session, about
+from agent.startup import NOT_YET_COMPARED, Assembly, Session, about
 from agent.steering import Steering
 from agent.telemetry.messages import Alarm, Body, Command, Labels, Reply, Severity, kind_of
 
@@ -49,7 +47,6 @@ TELEMETRY_INTERVAL_NS = 5_000_000_000
 RECEIVING_NS = 250_000_000
 """What has arrived may not keep the frames waiting for longer at a time."""
 STOP_WITHIN_S = 5.0
-NOT_YET_COMPARED = Comparison(verdict="not checked", step=None, detail="")
 End: TypeAlias = Literal["ended", "reload"]
 
 _log = logging.getLogger(__name__)
@@ -65,8 +62,8 @@ class Service:
         self._assembly = assembly
         self._telemetry = telemetry
         self._session = session
-        self._stop = threading.Event()
-        self._hangup = threading.Event()
+        self._signals = session.signals
+        self._stopping = False
         self._outcome: End = "ended"
         self._compared = NOT_YET_COMPARED
         self._problems = Problems(telemetry, on_change=session.notifier.status)
@@ -92,7 +89,7 @@ class Service:
         self._takeovers = TakeoverAlarm()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopping = True
 
     def emit(self, body: Body, *, urgent: bool = False) -> None:
         """Publish; what cannot be is a problem to show, never the end of the agent."""
@@ -122,9 +119,6 @@ class Service:
     def run(self) -> End:
         """Run until the source ends, ``frames`` are done, ``stop`` is called, or a new agent.yaml is to
         be read."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
-        signal.signal(signal.SIGINT, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._hangup.set())
         cv2.setNumThreads(1)
         self._telemetry.set_preprocess(self._assembly.in_use)
         self._say_about()
@@ -144,7 +138,7 @@ class Service:
             raise
         finally:
             self._close()
-        return self._outcome
+        return "ended" if self._signals.stop_asked else self._outcome
 
     def _listen(self) -> None:
         """Take commands from this machine; without them the agent still runs, and says so."""
@@ -155,7 +149,7 @@ class Service:
 
     def _loop(self) -> None:
         limit = self._session.frames
-        while not self._stop.is_set():
+        while not (self._stopping or self._signals.stop_asked):
             item = self._next()
             if item is not None:
                 self._take(item)
@@ -174,7 +168,7 @@ class Service:
     def _next(self) -> Frame | Skipped | None:
         """The next item. While paused none is taken: a live source loses its oldest, others wait."""
         if self._tally.paused:
-            self._stop.wait(WAIT_S)
+            time.sleep(WAIT_S)
             return None
         return self._buffer.get(WAIT_S)
 
@@ -220,9 +214,11 @@ class Service:
         if now_ns >= self._health_due_ns:
             self._health_due_ns = now_ns + int(self._config.health.interval_s * 1e9)
             self._emit_health(now_ns)
-        if self._hangup.is_set():
-            self._hangup.clear()
-            self._reload()
+        if self._signals.hangup_asked:
+            self._signals.hangup_asked = False
+            self._session.rehearsal.start()
+        if (problems := self._session.rehearsal.poll()) is not None:
+            self._reload(problems)
         self._session.notifier.progress()
 
     def _receive_all(self) -> None:
@@ -270,10 +266,10 @@ class Service:
             summary = "for a day nobody has taken over this device's connection"
             self._alarm("identity", "hardware", summary, status="cleared", severity="notice")
 
-    def _reload(self) -> None:
-        """agent.yaml is to be read again: applied by starting anew, or refused and this one goes on."""
-        self._session.notifier.progress()
-        problems = self._session.rehearse()
+    def _reload(self, problems: tuple[str, ...]) -> None:
+        """agent.yaml was tried out: applied by starting anew, or refused and this one goes on."""
+        if self._signals.stop_asked:
+            return
         if problems:
             _log.error("the new agent.yaml is refused: %s", "; ".join(map(plain_line, problems)))
             self._problems.set("config", f"the new one is refused: {'; '.join(problems)}")
@@ -293,6 +289,8 @@ class Service:
 
     def _announce(self) -> None:
         """Say at start what will explain everything later."""
+        for subject, problem in self._session.problems:
+            self._problems.set(subject, problem)
         refused = self._session.origin.refused
         if refused:
             self._problems.set("config", f"the last good one runs, for this is refused: {'; '.join(refused)}")
@@ -351,7 +349,8 @@ class Service:
 
     def _close(self) -> None:
         """Close what is open, hand over what has gathered, say goodbye."""
-        if self._outcome == "ended":
+        self._session.rehearsal.close()
+        if self._outcome == "ended" or self._signals.stop_asked:
             self._session.notifier.stopping()
         self._socket.close()
         self._feeder.close()

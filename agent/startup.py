@@ -35,6 +35,7 @@ from agent.preprocess.compiled import Compiled, compile_spec
 from agent.preprocess.spec import PreprocessSpec
 from agent.preprocess.trace import Comparison
 from agent.runtime import KINDS as DELEGATES
+from agent.runtime.child import OPENING_S
 from agent.runtime.choice import Runtime, choose
 from agent.runtime.cpu import Cpu
 from agent.runtime.interpreter import Delegate
@@ -50,6 +51,7 @@ from agent.thresholds import RESAMPLES
 
 THREADS_PER_CPU = 4
 """More threads than that only wait for each other, and count against the service's limit of tasks."""
+REOPENING_S = 15.0
 NOT_YET_COMPARED = Comparison(verdict="not checked", step=None, detail="")
 _DISK = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 """What is wrong with a disk, not with the name of a folder on it."""
@@ -206,7 +208,13 @@ def _open(
     options = model.options
     threads = _threads(options.threads)
 
+    first = True
+
     def opened(delegate: Delegate) -> Runner:
+        nonlocal first
+        # At first the library comes from a slow card. Later a driver that hangs may not keep one that
+        # is well again waiting.
+        opening_s, first = (OPENING_S if first else REOPENING_S), first and not delegate.hardware
         return open_delegate(
             delegate,
             cpu=bundle.flatbuffer,
@@ -214,6 +222,7 @@ def _open(
             runtime=runtime,
             threads=threads,
             timeout_s=options.invoke_timeout_s,
+            opening_s=opening_s,
         )
 
     if not model.delegate.hardware:

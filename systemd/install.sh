@@ -303,6 +303,8 @@ trial_begins() {
     place "$from/99-litewatch-coral.rules" "$TRIAL_RULES"
     udev_again
   fi
+  # On trial an agent whose golden inputs come out wrong ends before it is READY.
+  printf '[Service]\nEnvironment=LITEWATCH_ON_TRIAL=1\n' >"$TRIAL/litewatch.service.d/on-trial.conf"
   put_files
   systemctl daemon-reload
 }
@@ -310,7 +312,7 @@ trial_begins() {
 trial_ends() {
   if [ -e "$TRIAL/litewatch.service" ] || [ -e "$TRIAL_RULES" ]; then
     rm -f "$TRIAL/litewatch.service" "$TRIAL"/litewatch.service.d/litewatch-{coral,camera}.conf{,.new}
-    rm -f "$TRIAL_RULES"
+    rm -f "$TRIAL_RULES" "$TRIAL/litewatch.service.d/on-trial.conf"
     rmdir "$TRIAL/litewatch.service.d" "${TRIAL_RULES%/*}" 2>/dev/null || true
     systemctl daemon-reload
   fi

@@ -10,7 +10,19 @@ from trees import plant
 from agent.device.coral import read_corals
 from agent.device.throttling import Throttling, read_throttling
 from tools.doctor.finding import Finding, verdict_of
-from tools.doctor.tree import broker, bundle, camera, clock, delegate, disk, power, runtime, service, tpu
+from tools.doctor.tree import (
+    broker,
+    bundle,
+    camera,
+    clock,
+    delegate,
+    disk,
+    power,
+    runtime,
+    service,
+    start,
+    tpu,
+)
 
 GIB = 1024.0
 WELL = Throttling(known=True)
@@ -398,6 +410,17 @@ def test_bundle() -> None:
     assert wrong(bundle.examine(replace(whole, answer="a.png gives 2 for 1"))).commands == (
         "litewatch check m.tflite",
     )
+
+
+def test_an_agent_that_would_not_start() -> None:
+    well = start.StartFacts(config="/etc/litewatch/agent.yaml", bundle="m.tflite")
+    assert start.examine(well) == []
+    promise = wrong(start.examine(replace(well, config_problems=("monitor: too few rows",))))
+    assert (promise.subject, promise.cause) == ("config", "the agent would not start: monitor: too few rows")
+    features = wrong(start.examine(replace(well, bundle_problems=("m.tflite: other features",))))
+    assert (features.subject, features.commands) == ("bundle", ("litewatch inspect m.tflite",))
+    machine = wrong(start.examine(replace(well, machine_problem="no interpreter")))
+    assert (machine.subject, machine.commands) == ("runtime", ("litewatch check m.tflite",))
 
 
 CAMERA = camera.SourceFacts(

@@ -773,7 +773,10 @@ def test_what_could_not_be_checked_says_how_it_can_be(
         assert main(["doctor", "-c", str(path)]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     said = "not checked agent runs on this machine, and does not tell its state: it is of an older version"
-    assert lines[lines.index(said) + 1] == "→ sudo litewatch doctor"
+    assert (
+        lines[lines.index(said) + 1]
+        == "→ sudo systemctl restart litewatch # to the version that is installed"
+    )
 
 
 @pytest.mark.runtime

@@ -54,6 +54,8 @@ F4 = (
     "agent.health",
     "agent.checking",
     "agent.canary_inputs",
+    "agent.signals",
+    "agent.rehearsal",
     "agent.credentials",
 )
 STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages", "agent.telemetry.health_body")

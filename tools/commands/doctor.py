@@ -33,7 +33,7 @@ def doctor(config: Path | None, as_json: bool) -> None:
     """Examine this machine: runtime, power, clock, disk, bundle, Edge TPU, source and broker.
 
     Every finding that is wrong ends in a cause and a command to type. Nothing is changed; what a running
-    agent has, a device or its login, is asked of that agent. Exit status 0 when nothing is wrong, 1 otherwise.
+    agent has, a device or its login, is asked of that agent. Exit status 0 when nothing is wrong, else 1.
     """
     # Imported here: `--help` must not cost what the examination needs.
     from tools.commands.config import read_text

@@ -7,6 +7,7 @@ from tools.doctor.finding import Finding
 SUBJECT = "agent"
 LOG = "journalctl -u litewatch -n 50"
 AS_ROOT = "sudo litewatch doctor"
+RESTART = "sudo systemctl restart litewatch  # to the version that is installed"
 SUBJECTS = {"source": "source", "telemetry": "broker"}
 """Of the agent's problems, those that the doctor knows by a subject of its own."""
 
@@ -45,7 +46,14 @@ def examine(facts: AgentFacts) -> list[Finding]:
     if facts.said is None:
         why = facts.silent or "does not tell its state: it is of an older version"
         cause = f"runs on this machine, and {why}"
-        return [Finding(subject=SUBJECT, verdict="not checked", cause=cause, commands=(AS_ROOT,))]
+        return [
+            Finding(
+                subject=SUBJECT,
+                verdict="not checked",
+                cause=cause,
+                commands=(AS_ROOT if facts.silent else RESTART,),
+            )
+        ]
     if facts.said.state == "online":
         return [Finding(subject=SUBJECT, verdict="ok", cause="runs on this machine, online")]
     return [_finding(problem, facts) for problem in facts.said.problems] or [_degraded(facts.said.state)]
