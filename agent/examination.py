@@ -79,6 +79,9 @@ class Examination:
         self._keep_due_s: float | None = None
         self._found: deque[Finding] = deque()
         self._started = False
+        self._lock = threading.Lock()
+        self._learning = False
+        self._wanted: int | None = None
 
     def start(self, samples: int) -> None:
         """Once: every later call is without effect."""
@@ -87,8 +90,12 @@ class Examination:
             self._run("examination", lambda: self._examine(samples))
 
     def learn(self, samples: int) -> None:
-        """Thresholds for windows of another size."""
-        self._run("thresholds", lambda: self._learn(samples))
+        """Thresholds for windows of another size; of several asked for meanwhile only the newest."""
+        with self._lock:
+            learning, self._wanted = self._learning, samples
+            self._learning = True
+        if not learning:
+            self._run("thresholds", self._learn_wanted)
 
     def take(self) -> list[Finding]:
         """What has come out since the last call; what is to be tried again is."""
@@ -140,6 +147,15 @@ class Examination:
         else:
             if canary is not None:
                 self._found.append(Watched(canary=canary))
+
+    def _learn_wanted(self) -> None:
+        while True:
+            with self._lock:
+                samples, self._wanted = self._wanted, None
+                if samples is None:
+                    self._learning = False
+                    return
+            self._learn(samples)
 
     def _learn(self, samples: int) -> None:
         try:

@@ -202,6 +202,20 @@ def test_commands_of_programs_on_this_machine(device: Unattended) -> None:
     assert device.stop() == 0
 
 
+def test_the_newest_size_of_a_window_is_learned_by_one_thread(device: Unattended) -> None:
+    device.start().ready()
+    assert device.process is not None
+    tasks = Path(f"/proc/{device.process.pid}/task")
+    before = len(list(tasks.iterdir()))
+    for samples in (21, 22, 23, 24, 25, 26):
+        assert device.ask("set", window={"samples": samples})["ok"]
+    assert len(list(tasks.iterdir())) <= before + 2
+    device.until(
+        lambda: any(window["samples"] == 26 and window["drift"] for window in device.bodies("window")),
+        "windows of the newest size are tested",
+    )
+
+
 def test_a_check_beside_the_agent_is_published_by_it(device: Unattended) -> None:
     """Two connections of one login would end each other on the shipped broker configuration."""
     device.start().ready()
