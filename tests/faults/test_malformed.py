@@ -41,7 +41,7 @@ from agent.selftest import GOLDEN, answers, reproduces
 from agent.sources import KINDS as SOURCES
 from agent.sources.vectors import Vectors
 from agent.telemetry import wire
-from agent.telemetry.messages import Command, Envelope, Label, Labels, kind_of, schema_name
+from agent.telemetry.messages import Check, Command, Envelope, Label, Labels, kind_of, schema_name
 from agent.truth import Truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -413,6 +413,12 @@ class Desk:
     sample = check
 
     def set(self, changes: MonitorChanges) -> None:
+        self._act()
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def publish(self, check: Check) -> None:
         self._act()
 
     def canary(self) -> dict[str, Any]:
