@@ -251,8 +251,7 @@ class TestRpicam(LiveSourceContract):
         monkeypatch.setattr(rpicam, "END_WITHIN_S", 0.2)
         with self.scene(tmp_path) as scene:
             reading = Reading(scene.source, 1)
-            children = psutil.Process().children()
-            (program,) = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+            (program,) = started_from(tmp_path)
             with monkeypatch.context() as kernel:
                 # As for a program that waits inside a driver: signals reach it only later.
                 kernel.setattr(subprocess.Popen, "send_signal", lambda *_: None)
@@ -291,20 +290,17 @@ class TestRpicam(LiveSourceContract):
     def test_no_process_is_left_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rpicam, "END_WITHIN_S", 0.2)
 
-        def left() -> list[psutil.Process]:
-            return [p for p in psutil.Process().children() if str(tmp_path) in " ".join(p.cmdline())]
-
         with self.scene(tmp_path) as scene:
             reading = Reading(scene.source, 1)
-            assert len(left()) == 1
+            assert len(started_from(tmp_path)) == 1
             reading.close()
-            assert left() == []
+            assert started_from(tmp_path) == []
             reading = Reading(scene.source, 1)
             scene.behave("hang")
-            left()[0].suspend()
+            started_from(tmp_path)[0].suspend()
             with pytest.raises(SourceError, match=r"wrote no picture for 1\.5 s"):
                 list(reading.rest)
-            assert left() == []
+            assert started_from(tmp_path) == []
 
     def test_options_that_make_no_sense(self) -> None:
         assert Rpicam(width=0, quality=101, camera=-1, program="").problems() == [
@@ -313,6 +309,18 @@ class TestRpicam(LiveSourceContract):
             "camera: must be at least 0, got -1",
             "program: must name one",
         ]
+
+
+def started_from(folder: Path) -> list[psutil.Process]:
+    """The living children of this process whose command names `folder`; other tests leave theirs."""
+
+    def named(child: psutil.Process) -> bool:
+        try:
+            return str(folder) in " ".join(child.cmdline())
+        except psutil.NoSuchProcess:  # A zombie is one, too.
+            return False
+
+    return [child for child in psutil.Process().children() if named(child)]
 
 
 def gone(pid: int) -> bool:
