@@ -19,7 +19,6 @@ from agent.plain_text import plain_text
 WITHIN_S = 1800.0
 REHEARSED_WITHIN_S = 45.0
 """Less than the watchdog's patience, for who waits for it."""
-POLL_S = 0.02
 HARMFUL, OK = 1, 0
 LONGEST_REASON = 300
 
@@ -92,13 +91,6 @@ class Rehearsal:
         self._process: subprocess.Popen[bytes] | None = None
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._deadline_s = 0.0
-
-    def run(self) -> tuple[str, ...]:
-        """What is wrong; waits for it."""
-        self.start()
-        while (problems := self.poll()) is None:
-            time.sleep(POLL_S)
-        return problems
 
     def start(self) -> None:
         """Begin, or begin anew: the files may have changed."""

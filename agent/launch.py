@@ -268,7 +268,6 @@ def _put_together(launch: Launch, plan: _Plan) -> Service:
 def _session(launch: Launch, plan: _Plan) -> Session:
     state = state_dir(plan.config, launch.environment)
     problem = state_problem(state)
-    rehearsal = launch.rehearsal
     return Session(
         id=remembered_session(state / "session"),
         state=state,
@@ -280,8 +279,7 @@ def _session(launch: Launch, plan: _Plan) -> Session:
         problems=(("state", problem),) if problem else (),
         signals=launch.signals,
         keep=_keeper(launch, plan),
-        rehearse=rehearsal.run,
-        rehearsal=rehearsal,
+        rehearsal=launch.rehearsal,
         socket=socket_path(state, launch.environment),
         check_command=plan.check_command,
     )

@@ -2,7 +2,7 @@
 
 Threads: the source fills the frame buffer, the main loop takes from it, runs the model and keeps
 the statistics, the publisher empties the outbox. Only buffer and outbox are shared. SIGTERM and SIGHUP
-set one event each. The watchdog is fed by the main loop's progress, never by a timer.
+set a flag each. The watchdog is fed by the main loop's progress, never by a timer.
 """
 
 import gc

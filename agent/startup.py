@@ -114,10 +114,9 @@ class Session:
     notifier: Notifier
     clock: Clock
     origin: Origin
-    rehearse: Callable[[], tuple[str, ...]]
-    """What is wrong with agent.yaml and its bundle as they are by now; takes seconds."""
     rehearsal: Rehearsal
-    """The same for who cannot wait: started, then asked from time to time."""
+    """Says what is wrong with agent.yaml and its bundle as they are by now: started, then asked from time
+    to time."""
     signals: Signals = field(default_factory=Signals)
     problems: tuple[tuple[str, str], ...] = ()
     """What is wrong from the start, by subject."""

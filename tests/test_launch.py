@@ -262,6 +262,21 @@ def test_a_config_that_killed_the_agent_twice_is_left_alone(device: Unattended) 
     assert device.stop() == 0
 
 
+def verdict(rehearsal: Rehearsal) -> tuple[str, ...]:
+    """What it says in the end."""
+    found: list[tuple[str, ...]] = []
+    rehearsal.start()
+
+    def ended() -> bool:
+        problems = rehearsal.poll()
+        if problems is not None:
+            found.append(problems)
+        return bool(found)
+
+    eventually(ended, within_s=60, what="the rehearsal's end")
+    return found[0]
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -281,12 +296,12 @@ def test_whatever_a_rehearsal_dies_of_counts_against_the_config(program: str, sa
     rehearsal = Rehearsal(
         (sys.executable, "-c", program), folder=None, within_s=1 if "sleep" in program else 30
     )
-    assert rehearsal.run() == said
+    assert verdict(rehearsal) == said
     assert rehearsal.poll() is None
 
 
 def test_a_rehearsal_that_cannot_be_started_says_so() -> None:
-    assert Rehearsal(("/nowhere/litewatch",), folder=None).run() == (
+    assert verdict(Rehearsal(("/nowhere/litewatch",), folder=None)) == (
         "trying it out failed: cannot be started: No such file or directory",
     )
 

@@ -5,8 +5,7 @@ from typing import ClassVar, Literal
 
 from agent.contracts import Runner
 from agent.runtime.choice import Runtime
-from agent.runtime.interpreter import InterpreterRunner
-from agent.runtime.library import load_library
+from agent.runtime.library import library_runner, load_library
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +30,7 @@ class External:
         return [] if self.library else ["library: must name a shared library"]
 
     def open(self, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
-        return InterpreterRunner(
-            model,
-            runtime=runtime,
-            threads=threads,
-            delegate=self.name,
-            kernels="builtin",
-            library=self.load(runtime),
-        )
+        return library_runner(self, model, runtime=runtime, threads=threads)
 
     def load(self, runtime: Runtime) -> object:
         """The delegate alone, without a model. Raises DelegateError."""

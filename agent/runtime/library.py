@@ -6,11 +6,13 @@ process (``child``).
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
+from agent.contracts import Runner
 from agent.errors import DelegateError
 from agent.plain_text import plain_text
 from agent.runtime.choice import Runtime
+from agent.runtime.interpreter import InterpreterRunner
 
 _LONGEST_MESSAGE = 500
 
@@ -35,6 +37,28 @@ def load_library(
     except ValueError as error:
         meaning = f"; {refused}" if refused else ""
         raise DelegateError(f"delegate {name}: {_line(error)}{meaning}") from error
+
+
+class LibraryDelegate(Protocol):
+    """A kind of delegate that is a library."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, runtime: Runtime) -> object: ...
+
+
+def library_runner(delegate: LibraryDelegate, model: bytes, *, runtime: Runtime, threads: int) -> Runner:
+    """``model`` with ``delegate``, in this process. The operators it leaves run on the built-in kernels,
+    so that the share of delegated ones counts it alone."""
+    return InterpreterRunner(
+        model,
+        runtime=runtime,
+        threads=threads,
+        delegate=delegate.name,
+        kernels="builtin",
+        library=delegate.load(runtime),
+    )
 
 
 def _line(error: Exception) -> str:
