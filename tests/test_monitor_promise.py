@@ -2,7 +2,17 @@
 
 import pytest
 
-from agent.monitor.promise import alpha, check_promise, resamples_for, shortest_interval_s
+from agent.monitor.drift.panel import Panel
+from agent.monitor.plan import Plan
+from agent.monitor.promise import (
+    alpha,
+    broken,
+    check_promise,
+    longest_run_s,
+    resamples_for,
+    shared,
+    shortest_interval_s,
+)
 
 DAY_S = 86_400.0
 
@@ -65,3 +75,29 @@ def test_a_rate_too_low_for_so_short_windows():
         "below 2.5e-06, the least that 4000 resampled windows can tell; use windows of at least 6.48 s, "
         "or at least 6.48 false alarms a month",
     )
+
+
+PLAN = Plan(
+    samples=250, false_alarms_per_month=1.0, tolerance_points=2.0, calibration_rows=1000,
+    sampled_interval_s=1.0, thinning=1,
+)  # fmt: skip
+
+
+def test_the_promise_is_split_evenly():
+    assert shared(PLAN, 4).false_alarms_per_month == 0.25
+    assert shared(PLAN, 0) == PLAN
+    assert longest_run_s(0.25) == 120 * DAY_S
+
+
+def test_each_kind_is_asked_about_its_share_and_each_problem_named_once():
+    quick = Plan(
+        samples=250, false_alarms_per_month=1.0, tolerance_points=2.0, calibration_rows=1000,
+        sampled_interval_s=0.04, thinning=1,
+    )  # fmt: skip
+    panel = Panel(resamples=4000)
+    assert broken([panel], PLAN) == ()
+    # Ten seconds accrue 3.9e-6 of one alarm a month, enough for 4,000 windows; of a half it is not.
+    assert broken([panel], quick) == ()
+    (problem,) = broken([panel, panel], quick)
+    assert problem.startswith("monitor.false_alarms_per_month: 0.5 with a window every 10 s")
+    assert broken([Panel(), Panel()], quick) == ()

@@ -158,7 +158,7 @@ def test_each_damage_is_named(change, problem):
 
 def test_unknown_keys_are_refused():
     (problem,) = changed(put("extra", value=1))
-    assert problem.startswith("reference.json: unknown key 'extra' (known: accuracy, covariance, features,")
+    assert problem.startswith("reference.json: unknown key 'extra' (known: accuracy, covariance, cross,")
 
 
 def test_all_damages_are_named_at_once():

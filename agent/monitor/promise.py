@@ -1,20 +1,45 @@
 """The arithmetic of the false-alarm promise: so many false alarms a month, over all detectors.
 
-The budget accrues with time. A test may spend what accrued since the last one, so the rate holds
-whatever the lengths of the windows; a test that could not be trusted yet waits for the next window.
+The budget is split evenly: however the detectors depend on each other, together they raise no more
+false alarms than the sum of their shares (Bonferroni). Each share accrues with time: a test may spend
+what accrued since the last one, so the rate holds whatever the lengths of the windows; a test that
+could not be trusted yet waits for the next window.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
+from agent.monitor.drift import DetectorKind
 from agent.monitor.drift.null import alpha_floor
+from agent.monitor.plan import Plan
 
 MONTH_S = 30 * 24 * 3600.0
 MIN_RESAMPLES, MAX_RESAMPLES = 4_000, 20_000
 SAMPLES_PER_ROW = 0.25
 """Windows longer than this share of the calibration rows resemble each other too much."""
 MIN_SAMPLES = 20
+MOST_RESAMPLES = 200_000
+"""More take minutes on a device, and tens of megabytes."""
 _MAX_ALPHA = 0.05
 """However much has accrued, one test never spends more: weeks of silence are no licence."""
+
+
+def shared(plan: Plan, detectors: int) -> Plan:
+    """``plan``, whose promise is the device's, as it is for each of so many ``detectors``."""
+    return replace(plan, false_alarms_per_month=plan.false_alarms_per_month / max(detectors, 1))
+
+
+def broken(detectors: Sequence[DetectorKind], plan: Plan) -> tuple[str, ...]:
+    """Why these detectors together cannot keep the promise of ``plan``, which is the device's, with its
+    numbers: each problem once, with its way out; empty when they can."""
+    each = shared(plan, len(detectors))
+    return tuple(dict.fromkeys(problem for kind in detectors for problem in kind.broken_promise(each)))
+
+
+def longest_run_s(false_alarms_per_month: float) -> float:
+    """The mean time between false alarms (ARL) that a share of the promise asks for."""
+    return MONTH_S / false_alarms_per_month
 
 
 def alpha(false_alarms_per_month: float, elapsed_s: float, *, detectors: int = 1) -> float:

@@ -1,12 +1,14 @@
-"""What "unchanged" means: the bundle's reference, made from held-out inputs.
+"""What "unchanged" means: the bundle's reference, made from held-out inputs, or a device's own,
+made from its commissioning.
 
 Two disjoint sets of rows make it. The *profile rows* give bins, counts, moments and covariance,
 which windows are compared with. The *calibration rows* are kept as they are, and windows drawn
 from them say how far unchanged data strays: thresholds taken from the profile's own rows would be
-too tight.
+too tight. A device's own baseline comes in order of time, and shows how far its days wander.
 """
 
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
 
@@ -19,8 +21,13 @@ from agent.monitor.bins import quantile_edges
 from agent.monitor.groups import Groups
 from agent.monitor.profiles import merge, profile_of
 from agent.monitor.reference_file import FeatureEntry, GroupEntry, ReferenceFile, parse, parse_rows
-from agent.monitor.scores import score_covariance
+from agent.monitor.scores import bin_scores, score_covariance
+from agent.monitor.wander import Wander, wander_of
 
+MOST_ELEMENTS = 64
+"""Products are summed of a vector's first so many elements: their number grows with the square."""
+VECTOR_FAMILY = "value"
+"""Family of a vector's elements, which come before all other features."""
 _CHUNK = 4096
 
 
@@ -33,6 +40,10 @@ class Reference:
     ``scores``), float64 (F, F). calibration is float32 (N, F); calibration_groups, int64 (N,), has
     each row's group, -1 without classes. ``accuracy`` (or ``mse``) was measured on ``labelled`` of
     the held-out inputs, None without labels. ``fingerprint`` is the preprocess spec's.
+
+    Of a device's own reference only, and not written to a file: ``wander`` is how far its normal days
+    wander (None: rows are exchangeable), profile_right float64 (M,) and calibration_right (N,) the
+    calibrated probability that each row's prediction is right.
     """
 
     features: tuple[str, ...]
@@ -47,6 +58,9 @@ class Reference:
     mse: float | None
     labelled: int
     fingerprint: str
+    wander: Wander | None = None
+    profile_right: NDArray[np.float64] | None = None
+    calibration_right: NDArray[np.float64] | None = None
 
 
 def build(
@@ -63,14 +77,41 @@ def build(
     accuracy: float | None = None,
     mse: float | None = None,
     labelled: int = 0,
+    blocks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    profile_right: NDArray[np.float64] | None = None,
+    calibration_right: NDArray[np.float64] | None = None,
 ) -> Reference:
     """A reference from profile rows (M, F), M at least 1, which may be a memory map: they are read
     column by column and in chunks. ``pixels`` are the pixel counts of the profile rows' images,
-    int64 (3, 256), or (0, 256) for vectors."""
+    int64 (3, 256), or (0, 256) for vectors.
+
+    ``blocks`` are the blocks of the profile rows (M,) and of the calibration rows (N,), when both come
+    from one stream: numbers in order of time, each block about as many rows as a window. Both kinds of
+    rows should be spread over every block. With too few blocks for ``wander_of`` it stays None.
+    """
     edges = quantile_edges(profile_rows)
+    elements = vector_elements(families)
     profile = profile_from_rows(
-        profile_rows, profile_groups, features=features, edges=edges, groups=groups, pixels=pixels
+        profile_rows,
+        profile_groups,
+        features=features,
+        edges=edges,
+        groups=groups,
+        pixels=pixels,
+        elements=elements,
     )
+    wander = None
+    if blocks is not None:
+        wander = wander_of(
+            np.concatenate([profile_rows, calibration]),
+            np.concatenate([profile_groups, calibration_groups]),
+            np.concatenate(blocks),
+            edges=edges,
+            scores=bin_scores(profile.counts),
+            n_groups=len(groups.names),
+            elements=elements,
+            calibration_blocks=blocks[1],
+        )
     return Reference(
         features=features,
         families=families,
@@ -84,7 +125,16 @@ def build(
         mse=mse,
         labelled=labelled,
         fingerprint=fingerprint,
+        wander=wander,
+        profile_right=profile_right,
+        calibration_right=calibration_right,
     )
+
+
+def vector_elements(families: tuple[str, ...]) -> int:
+    """How many of the leading features are a vector's elements whose products are summed."""
+    leading = sum(1 for _ in itertools.takewhile(lambda family: family == VECTOR_FAMILY, families))
+    return min(leading, MOST_ELEMENTS)
 
 
 def profile_from_rows(
@@ -95,6 +145,7 @@ def profile_from_rows(
     edges: NDArray[np.float32],
     groups: Groups,
     pixels: NDArray[np.int64],
+    elements: int = 0,
 ) -> Profile:
     """The profile of ``rows`` (N, F), read in chunks so that memory does not grow with N."""
 
@@ -106,6 +157,7 @@ def profile_from_rows(
             edges=edges,
             n_groups=len(groups.names),
             pixels=pixels,
+            elements=elements,
         )
 
     profile = chunk(0, 0, pixels)
@@ -140,11 +192,15 @@ def encode(reference: Reference) -> tuple[bytes, bytes]:
             GroupEntry(name=name, index=index, count=int(count))
             for name, index, count in zip(groups.names, (*groups.classes, None), profile.groups, strict=False)
         ),
-        covariance=tuple(tuple(row[: at + 1].tolist()) for at, row in enumerate(reference.covariance)),
+        covariance=_lower(reference.covariance),
         pixels=tuple(tuple(row.tolist()) for row in profile.pixels),
+        cross=_lower(profile.cross),
     )
+    entries = dataclasses.asdict(file)
+    if not file.cross:
+        del entries["cross"]  # older agents know no such key
     table = np.column_stack([reference.calibration, reference.calibration_groups]).astype(np.float32)
-    return _readable_json(dataclasses.asdict(file)).encode(), npy.encode(table)
+    return _readable_json(entries).encode(), npy.encode(table)
 
 
 def _readable_json(entries: dict[str, object]) -> str:
@@ -159,6 +215,17 @@ def _readable_json(entries: dict[str, object]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def _lower(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row[: at + 1].tolist()) for at, row in enumerate(matrix))
+
+
+def _symmetric(lower: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:
+    matrix = np.zeros((len(lower), len(lower)))
+    for at, row in enumerate(lower):
+        matrix[at, : at + 1] = matrix[: at + 1, at] = row
+    return matrix
+
+
 def decode(json_bytes: bytes, npy_bytes: bytes) -> Reference:
     """The reference in ``reference.json`` and ``calibration.npy``.
 
@@ -167,9 +234,6 @@ def decode(json_bytes: bytes, npy_bytes: bytes) -> Reference:
     file = parse(json_bytes)
     calibration, calibration_groups = parse_rows(npy_bytes, file)
     features = tuple(feature.name for feature in file.features)
-    covariance = np.zeros((len(features), len(features)))
-    for at, row in enumerate(file.covariance):
-        covariance[at, : at + 1] = covariance[: at + 1, at] = row
     profile = Profile(
         features=features,
         n=file.n,
@@ -178,13 +242,14 @@ def decode(json_bytes: bytes, npy_bytes: bytes) -> Reference:
         m2=np.array([feature.m2 for feature in file.features]),
         groups=np.array([group.count for group in file.groups], dtype=np.int64),
         pixels=np.array(file.pixels, dtype=np.int64).reshape(-1, 256),
+        cross=_symmetric(file.cross),
     )
     return Reference(
         features=features,
         families=tuple(feature.family for feature in file.features),
         edges=np.array([feature.edges for feature in file.features], dtype=np.float32),
         profile=profile,
-        covariance=covariance,
+        covariance=_symmetric(file.covariance),
         calibration=calibration,
         calibration_groups=calibration_groups,
         groups=Groups(

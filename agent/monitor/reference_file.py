@@ -51,7 +51,8 @@ class GroupEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceFile:
     """``covariance`` is the lower triangle: row i has i + 1 numbers. ``pixels`` has 3 rows of 256
-    counts, or none for vectors."""
+    counts, or none for vectors. ``cross`` is the lower triangle of a profile's; files of before it
+    was kept have none."""
 
     schema: Literal["litewatch.reference/1"]
     fingerprint: str
@@ -63,6 +64,7 @@ class ReferenceFile:
     groups: tuple[GroupEntry, ...]
     covariance: tuple[tuple[float, ...], ...]
     pixels: tuple[tuple[int, ...], ...]
+    cross: tuple[tuple[float, ...], ...] = ()
 
 
 def parse(data: bytes) -> ReferenceFile:
@@ -162,18 +164,28 @@ def _group_problems(file: ReferenceFile) -> Iterator[str]:
 
 
 def _covariance_problems(file: ReferenceFile) -> Iterator[str]:
-    rows = file.covariance
-    if [len(row) for row in rows] != list(range(1, len(file.features) + 1)):
+    if len(file.covariance) != len(file.features):
         yield f"covariance: expected {len(file.features)} rows of 1, 2, 3, … numbers"
+    else:
+        yield from _triangle_problems(file.covariance, "covariance", largest=_MAX_VALUE**2)
+    if len(file.cross) > len(file.features):
+        yield f"cross: expected at most {len(file.features)} rows"
+    else:
+        yield from _triangle_problems(file.cross, "cross", largest=file.n * _MAX_VALUE**2)
+
+
+def _triangle_problems(rows: tuple[tuple[float, ...], ...], where: str, *, largest: float) -> Iterator[str]:
+    if [len(row) for row in rows] != list(range(1, len(rows) + 1)):
+        yield f"{where}: expected {len(rows)} rows of 1, 2, 3, … numbers"
         return
-    if not all(0 <= row[-1] <= _MAX_VALUE**2 for row in rows):
-        yield "covariance: variances must be 0 or more"
+    if not all(0 <= row[-1] <= largest for row in rows):
+        yield f"{where}: variances must be 0 or more"
         return
     deviations = [math.sqrt(row[-1]) for row in rows]
     for at, row in enumerate(rows):
         bounds = (deviations[at] * deviation for deviation in deviations)
         if any(abs(value) > bound * 1.001 for value, bound in zip(row, bounds, strict=False)):
-            yield f"covariance[{at}]: larger than the variances allow"
+            yield f"{where}[{at}]: larger than the variances allow"
 
 
 def _pixel_problems(pixels: tuple[tuple[int, ...], ...]) -> Iterator[str]:

@@ -62,6 +62,7 @@ class WindowBuilder:
             edges=self._reference.edges,
             n_groups=len(self._reference.groups.names),
             pixels=self._pixels,
+            elements=len(self._reference.profile.cross),
         )
 
     def clear(self) -> None:

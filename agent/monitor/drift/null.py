@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from agent.monitor.drift.tail import Tail, fit_tail, p_value
 from agent.monitor.reference import Reference
 
-REVISION = 1
+REVISION = 2
 """Changes whenever the same reference and options give other thresholds: old caches are refused."""
 _SCHEMA = "litewatch.null/1"
 
@@ -79,14 +80,17 @@ class Null:
 def null_key(reference: Reference, *, samples: int, resamples: int, seed: int) -> str:
     """Names the null of exactly this reference with these options: 64 hex characters."""
     digest = hashlib.sha256(json.dumps([REVISION, samples, resamples, seed]).encode())
-    arrays = (
+    arrays: list[NDArray[Any]] = [
         reference.edges,
         reference.profile.counts,
         reference.profile.groups,
         reference.covariance,
         reference.calibration,
         reference.calibration_groups,
-    )
+        reference.profile.cross,
+    ]
+    if reference.wander:
+        arrays += [reference.wander.counts, reference.wander.calibration_blocks]
     for array in arrays:
         digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
