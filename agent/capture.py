@@ -39,7 +39,8 @@ class NotCapturedError(InputError):
 
 class Capture:
     """``decode`` is the spec's own first step, so that a kept picture stands as the model saw it;
-    ``random`` gives numbers in [0, 1), ``wall`` Unix time in seconds."""
+    ``random`` gives numbers in [0, 1), ``wall`` Unix time in seconds. ``on_kept`` is told the id of each kept
+    frame and for how many its label stands (0: for itself alone)."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Capture:
         wall: Callable[[], float],
         random: Callable[[], float],
         now_ns: int,
+        on_kept: Callable[[str, float], None] | None = None,
     ) -> None:
         self.kept = 0
         self.problem: str | None = None
@@ -59,6 +61,7 @@ class Capture:
         self._decode = decode or ANY_PICTURE
         self._wall = wall
         self._random = random
+        self._on_kept = on_kept
         self._policy = CapturePolicy(options, now_ns=now_ns, taken_ns=self._earlier(now_ns))
 
     @property
@@ -67,13 +70,25 @@ class Capture:
         return self._policy.refused
 
     def offer(
-        self, frame: Frame, prediction: Prediction, frame_id: str, now_ns: int, *, alarmed: bool
+        self,
+        frame: Frame,
+        prediction: Prediction,
+        frame_id: str,
+        now_ns: int,
+        *,
+        alarmed: bool,
+        right: float | None = None,
     ) -> Sample | None:
-        """Keep the frame if it is chosen; the message to publish, if it is to be published."""
+        """Keep the frame if it is chosen; the message to publish, if it is to be published. ``right`` is the
+        calibrated probability that the prediction is right, where the bundle can tell."""
         if not self._options.enabled:
             return None
         choice = self._policy.choose(
-            confidence=confidence_of(prediction), alarmed=alarmed, chance=self._random(), now_ns=now_ns
+            confidence=confidence_of(prediction),
+            alarmed=alarmed,
+            chance=self._random(),
+            now_ns=now_ns,
+            right=right,
         )
         if choice is None:
             return None
@@ -122,12 +137,15 @@ class Capture:
             "captured_at": captured_at,
             "reason": choice.reason,
             "weight": choice.weight,
+            "label_weight": choice.label_weight,
             "prediction": _plain(prediction),
             "values": [_finite(value) for value in values],
         }
         self._store.keep(frame_id, record=json.dumps(record, ensure_ascii=False), picture=picture)
         self.kept += 1
         self.problem = None
+        if self._on_kept is not None:
+            self._on_kept(frame_id, choice.label_weight)
         if not self._options.publish:
             return None
         return self._sample(frame_id, captured_at, choice, picture, values)
@@ -154,6 +172,7 @@ class Capture:
             image=base64.b64encode(picture).decode() if picture else "",
             values=values,
             weight=choice.weight,
+            label_weight=choice.label_weight,
         )
 
 

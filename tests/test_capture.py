@@ -56,7 +56,12 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def capture(tmp_path: Path) -> Iterator[Callable[..., Capture]]:
     def make(
-        *, chance: float = 0.0, decode: Decode | None = None, now_ns: int = 0, **options: Any
+        *,
+        chance: float = 0.0,
+        decode: Decode | None = None,
+        now_ns: int = 0,
+        on_kept: Callable[[str, float], None] | None = None,
+        **options: Any,
     ) -> Capture:
         chosen = CaptureOptions(**{"enabled": True, **options})
         return Capture(
@@ -66,9 +71,32 @@ def capture(tmp_path: Path) -> Iterator[Callable[..., Capture]]:
             wall=lambda: WALL_S,
             random=lambda: chance,
             now_ns=now_ns,
+            on_kept=on_kept,
         )
 
     yield make
+
+
+def test_frames_worth_a_label_are_marked_with_what_the_label_stands_for(
+    capture: Callable[..., Capture], tmp_path: Path
+) -> None:
+    """Frames come hourly and 6 are wanted a day: a frame of usual worth has one chance in four."""
+    told: list[tuple[str, float]] = []
+    on = capture(
+        chance=0.2, labels_per_day=6, low_confidence_below=None, random_every=None, publish=True,
+        on_kept=lambda frame_id, weight: told.append((frame_id, weight)),
+    )  # fmt: skip
+    hour = 3600 * S
+    assert on.offer(frame(), SURE, f"{SESSION}-1", 0, alarmed=False, right=0.5) is None
+    sample = on.offer(frame(), SURE, f"{SESSION}-2", hour, alarmed=False, right=0.5)
+    assert sample is not None
+    assert (sample.reason, sample.weight) == ("label", 4.0)
+    # Half the worth, where the mean worth is 5/6: three chances in twenty.
+    assert on.offer(frame(), SURE, f"{SESSION}-3", 2 * hour, alarmed=False, right=1.0) is None
+    on.now(frame(), SURE, f"{SESSION}-4", 3 * hour)
+    assert told == [(f"{SESSION}-2", 4.0), (f"{SESSION}-4", 0.0)]
+    record = json.loads((tmp_path / "samples" / f"{SESSION}-2.json").read_text())
+    assert (record["reason"], record["label_weight"]) == ("label", 4.0)
 
 
 @pytest.mark.parametrize("publish", [True, False])
@@ -100,6 +128,7 @@ def test_a_kept_frame_is_a_picture_and_a_record_that_only_this_user_may_read(
         "captured_at": "2026-01-31T11:59:58.000Z",
         "reason": "low confidence",
         "weight": 1.0,
+        "label_weight": 1.0,
         "prediction": {"top": 0, "score": 0.45},
         "values": [],
     }

@@ -9,6 +9,7 @@ from scipy.stats import binomtest, norm, sem
 from agent.contracts import Classification, Detections, Regression
 from agent.errors import LabelError
 from agent.monitor.accuracy import (
+    Labelled,
     PredictionLog,
     RollingAccuracy,
     RollingError,
@@ -52,36 +53,39 @@ def test_calibration_error_equals_the_definition(rng):
     assert calibration_error([]) == 0.0
     assert calibration_error([(0.8, True)] * 8 + [(0.8, False)] * 2) == pytest.approx(0.0, abs=1e-12)
     assert calibration_error([(1.0, False)] * 5) == 1.0
+    # Three quarters at a distance of 0.2, one at 0.5.
+    pairs = [(0.8, True), (0.5, False)]
+    assert calibration_error(pairs, shares=[0.75, 0.25]) == pytest.approx(0.75 * 0.2 + 0.25 * 0.5)
 
 
 def test_rolling_accuracy_by_hand():
     rolling = RollingAccuracy()
     assert rolling.report() is None
     for at, (truth, predicted) in enumerate([(0, 0), (0, 1), (2, 2), (2, 2)]):
-        rolling.add(f"f{at}", truth=truth, predicted=predicted, score=0.5)
+        rolling.add(f"f{at}", Labelled(truth=truth, predicted=predicted, score=0.5))
     low, high = wilson(3, 4)
     assert rolling.report(reference=0.9) == Accuracy(
         n=4, accuracy=0.75, low=low, high=high, ece=0.25, reference=0.9,
-        confusion=((0, 0, 1), (0, 1, 1), (2, 2, 2)),
+        confusion=((0, 0, 1), (0, 1, 1), (2, 2, 2)), method="Wilson", labels_effective=4.0,
     )  # fmt: skip
 
 
 def test_a_frame_labelled_twice_counts_once_with_the_newer_label():
     rolling = RollingAccuracy()
-    rolling.add("f", truth=1, predicted=0, score=0.9)
-    rolling.add("f", truth=0, predicted=0, score=0.9)
+    rolling.add("f", Labelled(truth=1, predicted=0, score=0.9))
+    rolling.add("f", Labelled(truth=0, predicted=0, score=0.9))
     report = rolling.report()
     assert (rolling.n, report.accuracy, report.confusion) == (1, 1.0, ((0, 0, 1),))
     errors = RollingError()
     errors.add("f", truth=5.0, predicted=1.0)
     errors.add("f", truth=2.0, predicted=1.0)
-    assert errors.report() == Accuracy(n=1, mae=1.0, mse=1.0)
+    assert errors.report() == Accuracy(n=1, mae=1.0, mse=1.0, method="central limit", labels_effective=1.0)
 
 
 def test_only_the_newest_count():
     rolling, errors = RollingAccuracy(capacity=3), RollingError(capacity=3)
     for at in range(5):
-        rolling.add(f"f{at}", truth=at, predicted=4, score=1.0)
+        rolling.add(f"f{at}", Labelled(truth=at, predicted=4, score=1.0))
         errors.add(f"f{at}", truth=0.0, predicted=float(at))
     assert (rolling.n, rolling.report().confusion) == (3, ((2, 4, 1), (3, 4, 1), (4, 4, 1)))
     report = errors.report(reference=1.5)

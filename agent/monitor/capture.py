@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from agent.contracts import Classification, Detections, Prediction
+from agent.monitor.label_budget import MOST_PER_DAY, LabelBudget
 
 HOUR_NS = 3_600_000_000_000
 MOST_PER_HOUR = 3_600
 MOST_MB = 65_536
-Reason: TypeAlias = Literal["alarm", "low confidence", "random", "command"]
+Reason: TypeAlias = Literal["label", "alarm", "low confidence", "random", "command"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,8 @@ class CaptureOptions:
     """Keep frames while an alarm is raised."""
     random_every: int | None = 10_000
     """Keep one of so many frames at random, whatever they show; null: none for that."""
+    labels_per_day: int = 0
+    """Also keep about so many frames a day that are most worth a label, marked ``label``; 0: none."""
     per_hour: int = 12
     """Most frames kept in any hour, over all reasons and commands."""
     max_mb: int = 200
@@ -49,11 +52,23 @@ class CaptureOptions:
         return [
             *_range("low_confidence_below", self.low_confidence_below, 0, 1),
             *_range("random_every", self.random_every, 1, 10**9),
+            *_range("labels_per_day", self.labels_per_day, 0, MOST_PER_DAY),
             *_range("per_hour", self.per_hour, 1, MOST_PER_HOUR),
+            *self._crowded(),
             *_range("max_mb", self.max_mb, 1, MOST_MB),
             *_range("longest_side", self.longest_side, 16, 16_384),
             *_range("blur", self.blur, 0, 0.5),
             *_range("quality", self.quality, 1, 100),
+        ]
+
+    def _crowded(self) -> list[str]:
+        """Labels whose quota would often be used up: what chance chose must not be refused."""
+        room = 12 * self.per_hour
+        if not room < self.labels_per_day <= MOST_PER_DAY:
+            return []
+        return [
+            f"labels_per_day: {self.labels_per_day} is more than half of what per_hour: {self.per_hour} lets "
+            f"pass in a day; raise per_hour to {-(-self.labels_per_day // 12)} or more"
         ]
 
 
@@ -63,6 +78,9 @@ class Choice:
 
     reason: Reason
     weight: float
+    label_weight: float = 0.0
+    """For how many frames its label stands in an estimate of accuracy; 0 for itself alone, when it was kept
+    for what it shows and others had no chance."""
 
 
 class CapturePolicy:
@@ -79,29 +97,50 @@ class CapturePolicy:
             "low confidence": options.low_confidence_below is not None,
             "random": options.random_every is not None,
         }
-        share = _earned(options.per_hour) / (HOUR_NS * max(1, sum(on.values())))
+        self._budget = LabelBudget(options.labels_per_day) if options.labels_per_day else None
+        left = max(0.0, _earned(options.per_hour) - options.labels_per_day / 24)
+        share = left / (HOUR_NS * max(1, sum(on.values())))
         # In the order in which reasons are named when several hold.
         self._purses = {reason: _Purse(share, now_ns) for reason, wanted in on.items() if wanted}
 
-    def choose(self, *, confidence: float | None, alarmed: bool, chance: float, now_ns: int) -> Choice | None:
-        """Whether to keep the frame; ``chance`` is a fresh random number in [0, 1)."""
+    def choose(
+        self,
+        *,
+        confidence: float | None,
+        alarmed: bool,
+        chance: float,
+        now_ns: int,
+        right: float | None = None,
+    ) -> Choice | None:
+        """Whether to keep the frame; ``chance`` is a fresh random number in [0, 1), ``right`` the calibrated
+        probability that the prediction is right (None: the confidence takes its place)."""
         if not self._options.enabled:
             return None
+        label = self._budget.chance(confidence if right is None else right, now_ns) if self._budget else 0.0
         chances = {
             reason: purse.spend(most, now_ns)
             for reason, purse in self._purses.items()
             if (most := self._most(reason, confidence, alarmed))
         }
+        # Whatever else speaks for the frame: marked are those that the label's own chance chose.
+        chances = {"label": label, **chances} if label else chances
         chosen: Reason | None = next((reason for reason, given in chances.items() if chance < given), None)
         if chosen is None or not self._take(now_ns):
             return None
-        return Choice(reason=chosen, weight=1 / max(chances.values()))
+        weight = 1 / max(chances.values())
+        return Choice(reason=chosen, weight=weight, label_weight=self._label_weight(chosen, weight, label))
 
     def ask(self, now_ns: int) -> Choice | None:
         """A frame that somebody asks for: it stands for itself. None when the quota is used up."""
         if not self._options.enabled or not self._take(now_ns):
             return None
         return Choice(reason="command", weight=1.0)
+
+    def _label_weight(self, chosen: Reason, weight: float, label: float) -> float:
+        if self._budget:
+            return 1 / label if chosen == "label" else 0.0
+        # Without a budget the kept frames are a sample of all, as long as each of these has a chance.
+        return weight if self._options.random_every is not None else 0.0
 
     def _most(self, reason: Reason, confidence: float | None, alarmed: bool) -> float:
         """The largest chance a frame may have for this reason; 0 where the reason does not hold."""
