@@ -4,7 +4,7 @@
 .tflite with an archive at its end; the signature over the manifest, where keys are trusted; the
 manifest; the hash of the model and of every file it lists (a file under ``litewatch/`` that it does
 not list is refused, others are ignored); whether this agent can run the preprocessing; the spec
-against its fingerprint; labels, reference profile and golden inputs.
+against its fingerprint; labels, reference profile, what replayed faults taught, and golden inputs.
 
 Not done here: whether the spec fits the model's input (``preprocess.compiled``) and whether this
 machine reproduces the golden inputs (``preprocess.trace``).
@@ -12,7 +12,8 @@ machine reproduces the golden inputs (``preprocess.trace``).
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +25,11 @@ from agent.golden import GoldenInput as GoldenInput
 from agent.golden import GoldenSet as GoldenSet
 from agent.manifest import Environment, PreprocessVersion, Revision
 from agent.manifest import Manifest as Manifest
+from agent.monitor import estimate, signatures
 from agent.monitor import reference as references
+from agent.monitor.estimate import Estimator
 from agent.monitor.reference import Reference
+from agent.monitor.signatures import Library
 from agent.preprocess import spec as specs
 from agent.preprocess.spec import PreprocessSpec
 
@@ -35,6 +39,9 @@ SIGNATURE = FOLDER + "signature"
 PREPROCESS = FOLDER + "preprocess.yaml"
 REFERENCE = FOLDER + "reference.json"
 CALIBRATION = FOLDER + "calibration.npy"
+ESTIMATOR = FOLDER + "estimator.json"
+SIGNATURES = FOLDER + "signatures.json"
+SIGNATURE_VECTORS = FOLDER + "signatures.npy"
 EDGETPU = FOLDER + "edgetpu.tflite"
 LABELS = "labels.txt"
 
@@ -52,6 +59,8 @@ class Bundle:
     ``signed_by`` is the id of the trusted key that signed it, None when no keys are trusted;
     ``signature`` the key id its signature claims, whether trusted or not. ``edgetpu`` is the same
     model compiled for the Edge TPU. ``manifest_sha256`` identifies the bundle as a whole.
+    ``estimator`` (accuracy without labels) and ``signatures`` (what faults look like) are None where no
+    faults were replayed.
     """
 
     name: str
@@ -66,6 +75,8 @@ class Bundle:
     signed_by: str | None
     signature: str | None
     edgetpu: bytes | None = field(repr=False)
+    estimator: Estimator | None = field(default=None, repr=False)
+    signatures: Library | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +98,8 @@ class Parts:
     labels: tuple[str, ...] = ()
     training_run: str | None = None
     edgetpu: bytes | None = None
+    estimator: Estimator | None = None
+    signatures: Library | None = None
     associated: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -127,6 +140,7 @@ def read(
         raise BundleError(f"{name}: the model is not the one this bundle was made for (its SHA-256 differs)")
     files = _verified_files(opened, said, most_golden)
     spec = _spec(files, said.preprocess, name)
+    reference = _reference(files, said.preprocess, name)
     return Bundle(
         name=name,
         flatbuffer=flatbuffer,
@@ -135,11 +149,13 @@ def read(
         spec=spec,
         decoder=said.decoder,
         labels=_labels(files, said.labels, name),
-        reference=_reference(files, said.preprocess, name),
+        reference=reference,
         golden=golden.decode(files, where=name, most=most_golden),
         signed_by=signed_by,
         signature=claimed,
         edgetpu=files.get(EDGETPU),
+        estimator=_estimator(files, reference, name),
+        signatures=_signatures(files, reference, name),
     )
 
 
@@ -200,11 +216,21 @@ def write(flatbuffer: bytes, parts: Parts, *, key: str | None = None) -> bytes:
         CALIBRATION: calibration,
         **golden.encode(parts.golden),
     }
+    files |= _learnt(parts)
     if parts.edgetpu is not None:
         files[EDGETPU] = parts.edgetpu
     said = manifest.encode(_manifest(flatbuffer, parts, spec, files))
     sealed = {SIGNATURE: signature.sign(said, key, where="signing key")} if key is not None else {}
     return archive.append(flatbuffer, files | {MANIFEST: said} | sealed)
+
+
+def _learnt(parts: Parts) -> dict[str, bytes]:
+    files = {}
+    if parts.estimator is not None:
+        files[ESTIMATOR] = estimate.encode(parts.estimator)
+    if parts.signatures is not None:
+        files[SIGNATURES], files[SIGNATURE_VECTORS] = signatures.encode(parts.signatures)
+    return files
 
 
 def _manifest(flatbuffer: bytes, parts: Parts, spec: PreprocessSpec, files: Mapping[str, bytes]) -> Manifest:
@@ -304,12 +330,34 @@ def _labels(files: Mapping[str, bytes], file: str | None, name: str) -> tuple[st
 
 
 def _reference(files: Mapping[str, bytes], said: PreprocessVersion, name: str) -> Reference:
-    try:
+    with _in_bundle(name):
         reference = references.decode(_needed(files, REFERENCE, name), _needed(files, CALIBRATION, name))
+    if reference.fingerprint != said.fingerprint:
+        raise BundleError(f"{name}: reference.json: made with another preprocessing (fingerprint differs)")
+    return reference
+
+
+def _estimator(files: Mapping[str, bytes], reference: Reference, name: str) -> Estimator | None:
+    if ESTIMATOR not in files:
+        return None
+    with _in_bundle(name):
+        return estimate.decode(files[ESTIMATOR], features=reference.features)
+
+
+def _signatures(files: Mapping[str, bytes], reference: Reference, name: str) -> Library | None:
+    if SIGNATURES not in files and SIGNATURE_VECTORS not in files:
+        return None
+    with _in_bundle(name):
+        described, vectors = _needed(files, SIGNATURES, name), _needed(files, SIGNATURE_VECTORS, name)
+        return signatures.decode(described, vectors, features=reference.features)
+
+
+@contextmanager
+def _in_bundle(name: str) -> Iterator[None]:
+    """Problems of a file, each said once to be of the bundle ``name``."""
+    try:
+        yield
     except BundleError as error:
         raise BundleError(
             *(f"{name}: {problem.removeprefix(name + ': ')}" for problem in error.problems)
         ) from None
-    if reference.fingerprint != said.fingerprint:
-        raise BundleError(f"{name}: reference.json: made with another preprocessing (fingerprint differs)")
-    return reference

@@ -16,6 +16,7 @@ from agent.bundle import Bundle, GoldenSet, Parts
 from agent.contracts import Array, Decoder
 from agent.errors import BundleError, FrameError
 from agent.manifest import Environment
+from agent.monitor.reference import Reference
 from agent.plain_text import plain_text
 from agent.preprocess.spec import fingerprint
 from agent.runtime.choice import Runtime
@@ -26,6 +27,8 @@ from calibration.recorded.doubts import answer_doubts, weight_doubts
 from calibration.recorded.figures import Figures, figures, with_tolerance
 from calibration.recorded.parity import Parity
 from calibration.reference_builder import Built, Subject
+from calibration.replay import learning
+from calibration.replay.learning import Learnt
 from calibration.task import decoder_for, guess_values
 
 _GUESS_INPUTS = 16
@@ -35,7 +38,8 @@ _GUESS_INPUTS = 16
 class Packed:
     """The bundle's bytes, and the same read back and verified. ``decoder_reason``: why its numbers
     are decoded as they are. ``figures`` is what the golden set says, ``notes`` what is to be said of it,
-    ``parity`` how training's own tensors compare with the spec (None without)."""
+    ``parity`` how training's own tensors compare with the spec (None without), ``learnt`` what replayed
+    faults taught."""
 
     data: bytes = field(repr=False)
     bundle: Bundle = field(repr=False)
@@ -44,13 +48,20 @@ class Packed:
     figures: Figures
     notes: tuple[str, ...]
     parity: Parity | None
+    learnt: Learnt
 
 
 def pack(
-    plan: Plan, *, key: str | None, progress: Progress, golden_progress: Progress = lambda inputs, _: inputs
+    plan: Plan,
+    *,
+    key: str | None,
+    progress: Progress,
+    golden_progress: Progress = lambda inputs, _: inputs,
+    replay_progress: Progress = lambda inputs, _: inputs,
 ) -> Packed:
     """Run the model over the held-out inputs, record the golden set, and write the bundle; ``key``
-    signs it. ``golden_progress`` is asked for each pass over golden inputs.
+    signs it. ``golden_progress`` is asked for each pass over golden inputs, ``replay_progress`` for the
+    one over the inputs faults are replayed on.
 
     Raises BundleError when too many inputs cannot be used, or training's own tensors are not those of
     the spec.
@@ -74,7 +85,8 @@ def pack(
         mse=built.reference.mse,
         labels=[given.label for given in plan.inputs if given.label is not None],
     )
-    parts = _parts(plan, decoder, built, with_tolerance(recorded.golden, found))
+    learnt = _learnt(plan, subject, built.reference, replay_progress)
+    parts = _parts(plan, decoder, built, with_tolerance(recorded.golden, found), learnt)
     data = bundle.write(plan.files.model.flatbuffer, parts, key=key)
     # What was written is read as the device will read it: a bundle that cannot be never leaves.
     made = bundle.read(data, name=plan.request.model.name)
@@ -86,10 +98,11 @@ def pack(
         figures=found,
         notes=(*recorded.notes, *_doubts(plan, recorded.golden, decoder), *found.notes),
         parity=recorded.parity,
+        learnt=learnt,
     )
 
 
-def _parts(plan: Plan, decoder: Decoder, built: Built, golden_set: GoldenSet) -> Parts:
+def _parts(plan: Plan, decoder: Decoder, built: Built, golden_set: GoldenSet, learnt: Learnt) -> Parts:
     return Parts(
         name=plain_text(plan.request.model.stem),
         created=plan.request.created,
@@ -101,7 +114,21 @@ def _parts(plan: Plan, decoder: Decoder, built: Built, golden_set: GoldenSet) ->
         labels=plan.files.labels,
         training_run=plan.request.training_run,
         edgetpu=plan.files.edgetpu,
+        estimator=learnt.estimator,
+        signatures=learnt.signatures,
         associated=plan.files.model.associated,
+    )
+
+
+def _learnt(plan: Plan, subject: Subject, reference: Reference, progress: Progress) -> Learnt:
+    return learning.learn(
+        plan.inputs,
+        kind=plan.task,
+        spec=plan.files.spec,
+        subject=subject,
+        reference=reference,
+        most=plan.request.replay_inputs,
+        progress=progress,
     )
 
 

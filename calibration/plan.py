@@ -35,7 +35,8 @@ from calibration.tflite_metadata import ModelFile
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What the user asked for. ``created`` is RFC 3339."""
+    """What the user asked for. ``created`` is RFC 3339. Faults are replayed on at most ``replay_inputs`` of
+    the labelled held-out inputs; 0: not at all."""
 
     model: Path
     preprocess: Path
@@ -46,6 +47,7 @@ class Request:
     edgetpu: Path | None = None
     training_run: str | None = None
     threads: int = 1
+    replay_inputs: int = 0
     golden: GoldenRequest = field(default_factory=GoldenRequest)
 
 

@@ -487,9 +487,8 @@ def test_a_published_model_from_its_own_metadata(
     rows = (f"{data / 'images' / row['file']},{row['output_index_1001']}\n" for row in listed)
     table.write_text("".join(("file,label\n", *rows)))
     output = tmp_path / "bundle.tflite"
-    code, out, err = litewatch(
-        capsys, "pack", model, "--preprocess", spec_file, "--reference", table, "-o", output, "--json"
-    )
+    given = ("--preprocess", spec_file, "--reference", table, "--no-replay", "-o", output)
+    code, out, err = litewatch(capsys, "pack", model, *given, "--json")
     assert code == 0, err
     said = json.loads(out)
     assert (said["labels"], said["labelled"]) == (1001, 84)

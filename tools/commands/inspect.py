@@ -17,7 +17,7 @@ from agent.plain_text import plain_text
 from agent.preprocess.spec import dump
 from calibration import tflite_metadata
 from calibration.tflite_metadata import ModelFile
-from tools import golden_words
+from tools import golden_words, replay_words
 from tools.console import emit_json
 from tools.plain_table import plain_table
 
@@ -77,6 +77,7 @@ def describe(made: Bundle, model: ModelFile | None, size: int) -> dict[str, Any]
         "golden": [_golden(given) for given in made.golden.inputs],
         **golden_words.summary(made),
         "recording": asdict(made.golden.recording) if made.golden.recording else None,
+        "replay": replay_words.summary(made),
         "edgetpu": made.edgetpu is not None,
         "signature": made.signature,
         "signed_by": made.signed_by,
@@ -114,6 +115,7 @@ def _show(made: Bundle, model: ModelFile | None, size: int) -> None:
         ("fingerprint", said.preprocess.fingerprint),
         *_reference_rows(made),
         *golden_words.rows(made),
+        *replay_words.rows(made),
         ("Edge TPU twin", f"{len(made.edgetpu):,} bytes" if made.edgetpu is not None else "none"),
         ("training run", said.training_run or "not stated"),
         ("created", f"{said.created} with {_environment(made)}"),

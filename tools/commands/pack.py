@@ -17,9 +17,10 @@ from calibration import golden, packing
 from calibration.packing import Packed
 from calibration.plan import Request, prepare, read_model
 from calibration.recorded.plan import GoldenRequest
+from calibration.replay import replaying
 from calibration.suggestion import suggest
 from calibration.task import Choice, Task, Values
-from tools import golden_words
+from tools import golden_words, replay_words
 from tools.console import emit_json, progress, say
 from tools.finite import Finite
 from tools.paths import runtime_cache
@@ -92,6 +93,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--accept-difference", is_flag=True, help="Record it when those are not what the spec makes.")
 @click.option("--float", "float_model", type=_PATH, help="The float model this one was quantized from.")
 @click.option("--tolerance", type=Finite(0), help="Error of a regression that still counts as right.")
+@click.option(
+    "--replay-inputs",
+    type=click.IntRange(2),
+    default=replaying.REPLAYED,
+    show_default=True,
+    help="Labelled inputs that faults are replayed on.",
+)
+@click.option("--no-replay", is_flag=True, help="Replay none: no accuracy without labels, no named causes.")
 @click.option("--edgetpu", type=_PATH, help="The same model compiled for the Edge TPU.")
 @click.option("--training-run", help="Id of the training run, carried in every message.")
 @click.option("--created", help="RFC 3339; default: $SOURCE_DATE_EPOCH, or now.")
@@ -119,6 +128,8 @@ def pack(
     accept_difference: bool,
     float_model: Path | None,
     tolerance: float | None,
+    replay_inputs: int,
+    no_replay: bool,
     edgetpu: Path | None,
     training_run: str | None,
     created: str | None,
@@ -152,6 +163,7 @@ def pack(
         edgetpu=edgetpu,
         training_run=training_run,
         threads=threads,
+        replay_inputs=0 if no_replay else replay_inputs,
         golden=GoldenRequest(
             inputs=golden_inputs,
             count=golden_count,
@@ -172,13 +184,15 @@ def pack(
         key=key,
         progress=lambda inputs, total: progress(inputs, total=total, label=label),
         golden_progress=lambda inputs, total: progress(inputs, total=total, label="golden inputs"),
+        replay_progress=lambda inputs, total: progress(inputs, total=total, label="replaying faults"),
     )
     packing.save(output, packed.data)
     summary = summarise(packed, output, plan.files.labels_from)
     if as_json:
         emit_json(summary)
     else:
-        _show(summary, golden_words.rows(packed.bundle) + _golden_quality(summary))
+        said = golden_words.rows(packed.bundle) + _golden_quality(summary)
+        _show(summary, said + replay_words.rows(packed.bundle, packed.learnt.reason))
     for warning in summary["warnings"]:
         say(f"warning: {warning}")
 
@@ -217,6 +231,7 @@ def summarise(packed: Packed, output: Path, labels_from: str) -> dict[str, Any]:
         "training_parity": asdict(packed.parity) if packed.parity else None,
         "training_parity_said": packed.parity.said if packed.parity else "",
         "tolerance_reason": packed.figures.tolerance_reason,
+        "replay": replay_words.packed(packed.learnt, made),
         "signed_by": made.signature,
         "created": made.manifest.created,
         "warnings": _warnings(packed),
@@ -237,6 +252,8 @@ def _warnings(packed: Packed) -> list[str]:
         )
     if not built.labelled and made.manifest.task != "detection":
         found.append("the held-out inputs have no labels: the accuracy to compare a device with is unknown")
+    if packed.learnt.reason and packed.learnt.asked:
+        found.append(f"no faults were replayed: {packed.learnt.reason}")
     first = made.golden.inputs[:1]
     chance = 1 / max(len(first[0].outputs[0].reshape(-1)), 1) if first else 0.0
     accuracy = built.reference.accuracy
