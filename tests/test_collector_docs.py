@@ -1,21 +1,23 @@
-"""docs/telemetry.md: its messages decode, its commands parse, its tables name what is really there."""
+"""docs/telemetry.md and docs/fleet.md: messages decode, commands parse, tables name what is really there."""
 
 import json
 import re
 import shlex
+from typing import Any
 
 import pytest
 from collecting import ROOT
 from test_collector_report import SEEDED
 
 from agent.telemetry import wire
-from agent.telemetry.messages import KINDS
+from agent.telemetry.messages import KINDS, Commissioning, Estimate, RankedCause, Stream
 from tools.collector.labels import read_labels
 from tools.commands.collect import collect
 from tools.commands.label import label
 from tools.commands.report import report
 
 TEXT = (ROOT / "docs" / "telemetry.md").read_text()
+FLEET = (ROOT / "docs" / "fleet.md").read_text()
 COMMANDS = {"collect": collect, "report": report, "label": label}
 
 
@@ -48,7 +50,17 @@ def test_the_csv_reads() -> None:
     assert [found.label for found in read_labels(block, where="docs")] == [7, "goldfish"]
 
 
-def test_every_topic_and_every_key_of_the_report_is_described() -> None:
-    described = set(re.findall(r"`([a-z_]+)(?:\[\])?`", TEXT))
-    assert set(KINDS) <= described
-    assert {key for device in SEEDED["devices"] for key in device} <= described
+def described(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_0-9]+)(?:\[\])?`", text))
+
+
+def test_every_topic_is_described() -> None:
+    assert set(KINDS) <= described(TEXT)
+
+
+def test_every_key_of_the_report_is_described() -> None:
+    assert {key for device in SEEDED["devices"] for key in device} <= described(FLEET)
+    (machine,) = (device["machine"] for device in SEEDED["devices"] if device["machine"])
+    told: tuple[type[Any], ...] = (Estimate, RankedCause, Commissioning, Stream)
+    shown = {name for cls in told for name in cls.__dataclass_fields__} - {"kind", "n", "effective_n"}
+    assert set(machine) | shown <= described(FLEET)

@@ -26,9 +26,10 @@ from seeded_telemetry import (
 
 from agent.telemetry.messages import Accuracy, Check, Envelope
 from tools.collector.admission import Refused, refuse
-from tools.collector.cause import find_cause, has_fallen
+from tools.collector.cause import find_cause
 from tools.collector.fleet import Device, fleet
 from tools.collector.store import Store
+from tools.collector.words import has_fallen
 
 GOOD = Accuracy(n=200, accuracy=0.97, low=0.943, high=0.985, ece=0.02, reference=0.975)
 BAD = Accuracy(n=200, accuracy=0.6, low=0.541, high=0.656, ece=0.2, reference=0.975)
@@ -95,8 +96,16 @@ def common(**fields: Any) -> dict[str, Any]:
         "fingerprint": "cc" * 32,
         "differs": [],
         "reproduction": "exact",
+        "estimate": None,
+        "accuracy_from": "labels",
+        "accuracy_low": None,
+        "accuracy_high": None,
         "drift": None,
         "alarms": [],
+        "diagnosis": None,
+        "commissioning": None,
+        "stream": None,
+        "machine": None,
         "cause": None,
         "last_seen": AT,
         "messages_lost": 0,
@@ -118,20 +127,39 @@ GOOD_TEXT = (
     "accuracy 97.0 % against 97.5 % held out (n = 200, 90 % interval 94.3–98.5): as held out, within chance"
 )
 BAD_TEXT = "accuracy 60.0 % against 97.5 % held out (n = 200, 90 % interval 54.1–65.6): fallen"
+WELL = {
+    "delegate": "",
+    "delegate_away_s": None,
+    "failovers": 0,
+    "soc_temperature_c": None,
+    "throttled_now": [],
+    "throttled_since_boot": [],
+    "tpu": "",
+    "tpu_temperature_c": None,
+    "tpu_usb_mbps": None,
+    "tpu_resets": None,
+    "canary_mismatches": 0,
+    "troubles": [],
+}
 SEEDED = {
     "devices": [
         common(
             device="cam-1",
             frames=3100,
             accuracy=0.97,
+            accuracy_low=0.943,
+            accuracy_high=0.985,
             labelled=labelled(GOOD),
             loss_points=0.5,
+            machine=WELL,
             drift=score(0.4),
             evidence=GOOD_TEXT,
         ),
         common(
             device="cam-2",
             accuracy=0.6,
+            accuracy_low=0.541,
+            accuracy_high=0.656,
             labelled=labelled(BAD),
             loss_points=37.5,
             fingerprint="dd" * 32,
@@ -144,6 +172,8 @@ SEEDED = {
             state="degraded",
             problems=["camera: no frames"],
             accuracy=0.97,
+            accuracy_low=0.943,
+            accuracy_high=0.985,
             labelled=labelled(GOOD),
             loss_points=0.5,
             drift=score(1e-6),

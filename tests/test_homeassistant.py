@@ -58,13 +58,20 @@ def message(kind: str, body: dict[str, Any] | None = None, **envelope: Any) -> d
     return made
 
 
-def shown(name: str, value: dict[str, Any], *, key: str = "value_template", **this: Any) -> str:
+def shown(
+    name: str,
+    value: dict[str, Any],
+    *,
+    key: str = "value_template",
+    task: str = "classification",
+    **this: Any,
+) -> str:
     """What the component's template makes of a message, as Home Assistant would render it."""
     jinja2 = pytest.importorskip("jinja2", reason="Home Assistant's templates are Jinja's: needs jinja2")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.globals |= {"as_datetime": datetime.fromisoformat, "timedelta": timedelta}
     environment.filters["to_json"] = json.dumps
-    component = payload()["components"][name]
+    component = payload(task=task)["components"][name]
     template = component["availability"][0]["value_template"] if key == "availability" else component[key]
     rendered: str = environment.from_string(template).render(value_json=value, this=this)
     return rendered.strip()
@@ -77,7 +84,7 @@ def test_it_is_one_retained_message_that_a_broker_forgets_in_the_end() -> None:
     assert removal(made.topic).retain
 
 
-def test_it_names_the_device_its_origin_and_five_things_to_see() -> None:
+def test_it_names_the_device_its_origin_and_seven_things_to_see() -> None:
     made = payload()
     assert set(made) == {"device", "origin", "qos", "components"}
     assert made["device"]["identifiers"] == ["litewatch/lab/cam-1"]
@@ -85,6 +92,8 @@ def test_it_names_the_device_its_origin_and_five_things_to_see() -> None:
     assert {name: component["platform"] for name, component in made["components"].items()} == {
         "state": "sensor",
         "accuracy": "sensor",
+        "estimated_accuracy": "sensor",
+        "estimated_loss": "sensor",
         "drift": "binary_sensor",
         "temperature": "sensor",
         "last_inference": "sensor",
@@ -104,6 +113,8 @@ def test_values_expire_and_the_state_stays() -> None:
     assert {name: component.get("expire_after") for name, component in components.items()} == {
         "state": None,
         "accuracy": 1920,
+        "estimated_accuracy": 1920,
+        "estimated_loss": 1920,
         "drift": 1920,
         "temperature": 1020,
         "last_inference": 1020,
@@ -164,6 +175,74 @@ def test_accuracy_is_in_percent_and_absent_without_labels(
 ) -> None:
     told = message("window", {"accuracy": accuracy}, historical=historical)
     assert shown("accuracy", told) == expected
+
+
+ESTIMATE = {
+    "kind": "accuracy",
+    "value": 0.8124,
+    "low": 0.741,
+    "high": 0.876,
+    "reference": 0.91,
+    "method": "replay",
+    "abstained": "",
+}
+NOTHING = {"value": None, "low": None, "high": None, "method": "", "abstained": "too few frames"}
+
+
+@pytest.mark.parametrize(
+    ("estimate", "historical", "accuracy", "loss"),
+    [
+        (ESTIMATE, False, "81.24", "9.76"),
+        (ESTIMATE | {"reference": None}, False, "81.24", "None"),
+        (ESTIMATE | NOTHING, False, "None", "None"),
+        (ESTIMATE, True, "", ""),
+        (None, False, "", ""),
+    ],
+)
+def test_what_is_estimated_without_labels(
+    estimate: dict[str, Any] | None, historical: bool, accuracy: str, loss: str
+) -> None:
+    told = message("window", {"estimate": estimate}, historical=historical)
+    assert (shown("estimated_accuracy", told), shown("estimated_loss", told)) == (accuracy, loss)
+
+
+def test_a_window_of_an_older_agent_has_no_estimate() -> None:
+    told = message("window", historical=False)
+    del told["body"]["estimate"]
+    assert shown("estimated_accuracy", told) == ""
+
+
+def test_the_interval_and_the_method_stand_beside_the_estimate() -> None:
+    def attributes(told: dict[str, Any], before: dict[str, Any]) -> Any:
+        return json.loads(
+            shown("estimated_accuracy", told, key="json_attributes_template", attributes=before)
+        )
+
+    first = attributes(message("window", {"estimate": ESTIMATE}, historical=False), {})
+    assert first == {"low": 74.1, "high": 87.6, "reference": 91.0, "method": "replay", "abstained": ""}
+    late = message("window", {"estimate": ESTIMATE | {"low": 0.1}}, historical=True)
+    assert attributes(late, first) == first
+    assert attributes(late, {}) == dict.fromkeys(first)
+    silent = attributes(message("window", {"estimate": ESTIMATE | NOTHING}, historical=False), first)
+    assert silent == {
+        "low": None,
+        "high": None,
+        "reference": 91.0,
+        "method": "",
+        "abstained": "too few frames",
+    }
+
+
+def test_a_regressions_estimate_is_its_squared_error() -> None:
+    components = payload(task="regression")["components"]
+    assert components["estimated_accuracy"]["name"] == "Estimated mean squared error"
+    assert "unit_of_measurement" not in components["estimated_accuracy"]
+    assert "estimated_loss" not in components
+    estimate = ESTIMATE | {"kind": "mse", "value": 51.25, "low": 44.0, "high": 58.5, "reference": 32.0}
+    told = message("window", {"estimate": estimate}, historical=False)
+    assert shown("estimated_accuracy", told, task="regression") == "51.25"
+    said = shown("estimated_accuracy", told, key="json_attributes_template", task="regression", attributes={})
+    assert json.loads(said)["high"] == 58.5
 
 
 @pytest.mark.parametrize(

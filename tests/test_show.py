@@ -153,3 +153,13 @@ def test_markup_and_control_characters_of_a_file_do_nothing(
     out, err = capsys.readouterr()
     assert "[red]x" in out
     assert "\x1b[2J" not in out + err
+
+
+def test_a_published_diagnosis_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Path(__file__).parent / "fixtures" / "messages" / "diagnosis.v1.json"
+    assert main(["show", str(stored)]) == 0
+    out, err = said(capsys)
+    assert "Causes, the likeliest first" in out
+    assert "preprocess:resize" in out and "hardware" in out
+    assert "closest match .81: preprocess:resize" in err
+    assert main(["show", str(stored), "--html", "never.html"]) == 2

@@ -29,6 +29,9 @@ _ALLOWED = re.compile(r"[a-zA-Z0-9_-]+")
 # What comes from the outbox says what was true once: it must not overwrite what is true now.
 _PRESENT = "not value_json.historical"
 _BIRTH = "value_json.seq == 0"
+_ESTIMATE = "value_json.body.estimate"
+# An agent older than its announcement says nothing of an estimate at all.
+_ESTIMATED = "value_json.body.estimate is mapping"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +96,8 @@ def _components(announced: Announced) -> dict[str, dict[str, Any]]:
     made = {
         "state": _state(announced),
         "accuracy": _error(announced) if announced.task == "regression" else _accuracy(announced),
+        "estimated_accuracy": _estimate(announced),
+        **({} if announced.task == "regression" else {"estimated_loss": _loss(announced)}),
         "drift": _drift(announced),
         "temperature": _temperature(announced),
         "last_inference": _last_inference(announced),
@@ -138,6 +143,66 @@ def _error(announced: Announced) -> dict[str, Any]:
         "state_class": "measurement",
         **_from_window(announced, "value_json.body.accuracy.mae"),
     }
+
+
+def _estimate(announced: Announced) -> dict[str, Any]:
+    """What is estimated without labels, with its interval; unknown while the device abstains."""
+    regression = announced.task == "regression"
+    unit = {} if regression else {"unit_of_measurement": "%", "suggested_display_precision": 1}
+    factor = 1 if regression else 100
+    return {
+        "platform": "sensor",
+        "name": "Estimated mean squared error" if regression else "Estimated accuracy",
+        "state_class": "measurement",
+        **unit,
+        **_from_estimate(announced, f"({_ESTIMATE}.value * {factor}) | round(4)"),
+        "json_attributes_topic": _topic(announced, "window"),
+        "json_attributes_template": _estimate_attributes(factor),
+    }
+
+
+def _loss(announced: Announced) -> dict[str, Any]:
+    """Points of accuracy lost against the bundle's held-out inputs; less than 0 where it is better."""
+    return {
+        "platform": "sensor",
+        "name": "Estimated loss",
+        "unit_of_measurement": "points",
+        "state_class": "measurement",
+        "suggested_display_precision": 1,
+        **_from_estimate(
+            announced,
+            f"(({_ESTIMATE}.reference - {_ESTIMATE}.value) * 100) | round(4)",
+            needs=f" and {_ESTIMATE}.reference is number",
+        ),
+    }
+
+
+def _from_estimate(announced: Announced, shown: str, *, needs: str = "") -> dict[str, Any]:
+    known = f"{_ESTIMATE}.value is number{needs}"
+    return {
+        "state_topic": _topic(announced, "window"),
+        "value_template": (
+            f"{{% if {_PRESENT} and {_ESTIMATED} %}}"
+            f"{{% if {known} %}}{{{{ {shown} }}}}{{% else %}}None{{% endif %}}"
+            "{% endif %}"
+        ),
+        **_shown_for(announced, announced.window_s),
+    }
+
+
+def _estimate_attributes(factor: int) -> str:
+    """Interval, method and why it abstains; a message of the past leaves them as they are."""
+    scaled = {
+        name: f"(({_ESTIMATE}.{name} * {factor}) | round(4) if {_ESTIMATE}.{name} is number else none)"
+        for name in ("low", "high", "reference")
+    }
+    plain = {name: f"{_ESTIMATE}.{name}" for name in ("method", "abstained")}
+    new = ", ".join(f"'{name}': {value}" for name, value in (scaled | plain).items())
+    kept = ", ".join(f"'{name}': this.attributes.{name} | default(none)" for name in scaled | plain)
+    return (
+        f"{{% if {_PRESENT} and {_ESTIMATED} %}}{{{{ {{{new}}} | to_json }}}}"
+        f"{{% else %}}{{{{ {{{kept}}} | to_json }}}}{{% endif %}}"
+    )
 
 
 def _from_window(announced: Announced, value: str, *, factor: int = 1) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """Why a device is less accurate, as far as its messages tell: one cause at most, and how strong it is.
 
 Pure. The order is that of certainty: a preprocessing that is known to differ, then what the newest
-check found on the device itself, then a drift that was tested and alarmed, then nothing. Only a check
-can prove that accuracy was lost by its cause; the evidence says what was measured and what was not.
+check found on the device itself, then a drift that was tested and alarmed, under the name that the
+device's own diagnosis gives it where that is sure of one, then nothing. Only a check can prove that
+accuracy was lost by its cause; the evidence says what was measured, what was estimated and what was
+neither.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.telemetry.messages import About, Accuracy, Alarm, Check
+from agent.telemetry.messages import About, Accuracy, Alarm, Check, Diagnosis, Estimate, RankedCause
+from tools.collector.words import cause_text, describe, describe_estimate, has_fallen
+
+CONVINCING = 0.5
+"""A diagnosed cause of less weight is shown, but does not overrule what the alarm itself says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,32 +36,62 @@ def find_cause(
     reference: float | None,
     check: Check | None = None,
     checked_at: str = "",
+    estimate: Estimate | None = None,
+    diagnosis: Diagnosis | None = None,
 ) -> Finding:
     """The first cause that has a sign. ``alarms`` come worst first; ``reference`` as in ``Accuracy``.
-    ``check`` is the newest of the bundle that runs, ``checked_at`` when it was sent."""
-    measured = describe(accuracy, reference)
+    ``check`` is the newest of the bundle that runs, ``checked_at`` when it was sent; ``diagnosis`` is the
+    device's own, of an alarm that stands or asked for since."""
+    measured = "; ".join(filter(None, (describe(accuracy, reference), describe_estimate(estimate))))
     fell = has_fallen(accuracy, reference)
-    if check is not None and check.verdict == "harmful" and check.cause:
-        return Finding(cause=check.cause, evidence=f"{_checked(check, checked_at)}; {measured}", fell=fell)
-    if differs:
-        sign = f"forced override differs in {', '.join(differs)}"
-        return Finding(cause=f"preprocess:{differs[0]}", evidence=f"{sign}; {measured}", fell=fell)
-    if about is not None and about.reproduction == "differs" and about.reproduction_step:
-        sign = f"this machine does not reproduce the bundle's vectors from step {about.reproduction_step} on"
-        detail = f" ({about.reproduction_detail})" if about.reproduction_detail else ""
-        cause = f"preprocess:{about.reproduction_step}"
-        return Finding(cause=cause, evidence=f"{sign}{detail}; {measured}", fell=fell)
-    if check is not None and (check.verdict == "harmful" or (check.verdict == "changed" and check.cause)):
-        return Finding(cause=check.cause, evidence=f"{_checked(check, checked_at)}; {measured}", fell=fell)
-    if alarms:
-        first = alarms[0]
-        features = f"; features {', '.join(first.top[:3])}" if first.top else ""
-        sign = f"raised alarm {first.alarm} ({first.severity}): {first.summary}{features}"
-        return Finding(cause=first.cause or None, evidence=f"{sign}; {measured}", fell=fell)
+    cause, sign = _signed(differs, about, alarms, check, checked_at, diagnosis)
+    if sign:
+        return Finding(cause=cause, evidence=f"{sign}; {measured}", fell=fell)
     if fell:
         sign = "unexplained: no preprocessing difference known, no alarm raised"
         return Finding(cause=None, evidence=f"{measured}; {sign}", fell=True)
     return Finding(cause=None, evidence=measured, fell=False)
+
+
+def _signed(
+    differs: Sequence[str],
+    about: About | None,
+    alarms: Sequence[Alarm],
+    check: Check | None,
+    checked_at: str,
+    diagnosis: Diagnosis | None,
+) -> tuple[str | None, str]:
+    """The first sign and the cause it names, if it names one; an empty sign: there is none."""
+    if check is not None and check.verdict == "harmful" and check.cause:
+        return check.cause, _checked(check, checked_at)
+    if differs:
+        return f"preprocess:{differs[0]}", f"forced override differs in {', '.join(differs)}"
+    if about is not None and about.reproduction == "differs" and about.reproduction_step:
+        sign = f"this machine does not reproduce the bundle's vectors from step {about.reproduction_step} on"
+        detail = f" ({about.reproduction_detail})" if about.reproduction_detail else ""
+        return f"preprocess:{about.reproduction_step}", f"{sign}{detail}"
+    if check is not None and (check.verdict == "harmful" or (check.verdict == "changed" and check.cause)):
+        return check.cause, _checked(check, checked_at)
+    return _alarmed(alarms, _diagnosed(diagnosis))
+
+
+def _diagnosed(diagnosis: Diagnosis | None) -> RankedCause | None:
+    """The cause the device itself is sure enough of."""
+    first = diagnosis.causes[0] if diagnosis is not None and diagnosis.causes else None
+    return first if first is not None and first.weight >= CONVINCING else None
+
+
+def _alarmed(alarms: Sequence[Alarm], diagnosed: RankedCause | None) -> tuple[str | None, str]:
+    """What the worst alarm says, and the diagnosis of it."""
+    named = f"diagnosed as {cause_text(diagnosed)}" if diagnosed else ""
+    if not alarms:
+        return (diagnosed.cause if diagnosed else None), named
+    first = alarms[0]
+    provisional = ", provisional" if first.provisional else ""
+    features = f"; features {', '.join(first.top[:3])}" if first.top else ""
+    raised = f"raised alarm {first.alarm} ({first.severity}{provisional}): {first.summary}{features}"
+    cause = diagnosed.cause if diagnosed else first.cause or None
+    return cause, f"{raised}; {named}" if named else raised
 
 
 def _checked(check: Check, at: str) -> str:
@@ -63,42 +99,3 @@ def _checked(check: Check, at: str) -> str:
     when = f" of {at}" if at else ""
     said = check.sentence.strip().removesuffix(".")
     return f"check{when}: {check.verdict}" + (f": {said}" if said else "")
-
-
-def has_fallen(accuracy: Accuracy | None, reference: float | None) -> bool:
-    """Whether the reference lies outside the interval, on the better side."""
-    if accuracy is None or reference is None or accuracy.n == 0:
-        return False
-    if accuracy.mse is not None:
-        return accuracy.low is not None and accuracy.low > reference
-    return accuracy.high is not None and accuracy.high < reference
-
-
-def describe(accuracy: Accuracy | None, reference: float | None) -> str:
-    """What labels say, in one clause."""
-    if accuracy is None or accuracy.n == 0:
-        return "no labels yet: accuracy is not measured"
-    fell = has_fallen(accuracy, reference)
-    if accuracy.mse is not None:
-        against = f" against {reference:.4g} held out" if reference is not None else ""
-        verdict = _verdict(fell, reference, worse="risen", same="as held out, within chance")
-        spread = _interval(accuracy.low, accuracy.high, unit=1.0)
-        return f"MSE {accuracy.mse:.4g}{against} (n = {accuracy.n}{spread}): {verdict}"
-    if accuracy.accuracy is None:
-        return f"{accuracy.n} labels, no accuracy"
-    interval = _interval(accuracy.low, accuracy.high, unit=100.0)
-    against = f" against {100 * reference:.1f} % held out" if reference is not None else ""
-    verdict = _verdict(fell, reference, worse="fallen", same="as held out, within chance")
-    return f"accuracy {100 * accuracy.accuracy:.1f} %{against} (n = {accuracy.n}{interval}): {verdict}"
-
-
-def _interval(low: float | None, high: float | None, *, unit: float) -> str:
-    if low is None or high is None:
-        return ""
-    return f", 90 % interval {unit * low:.1f}–{unit * high:.1f}"
-
-
-def _verdict(fell: bool, reference: float | None, *, worse: str, same: str) -> str:
-    if reference is None:
-        return "no reference to compare with"
-    return worse if fell else same

@@ -1,7 +1,6 @@
 """The fleet as a reader wants it: one value per device, made from what the store holds.
 
-``assemble`` is pure; ``fleet`` reads the store for it. An alarm counts until it is cleared, or
-until a later run of the agent has tested anew (which would have raised it again).
+``assemble`` is pure; ``fleet`` reads the store for it.
 """
 
 from collections import defaultdict
@@ -13,30 +12,27 @@ from agent.telemetry import wire
 from agent.telemetry.messages import (
     About,
     Accuracy,
-    Alarm,
     Check,
+    Commissioning,
     DeviceState,
     Drift,
     Envelope,
+    Estimate,
     Health,
     PreprocessInUse,
     Reproduction,
+    Stream,
+    Window,
 )
+from tools.collector.alarms import ActiveAlarm, Diagnosed, active_alarms, diagnosed_by_device
 from tools.collector.cause import Finding, find_cause
+from tools.collector.current import Current, current_accuracy, reference_of
+from tools.collector.machine import troubles
 from tools.collector.store import Store
 from tools.collector.tables import devices, newest, sessions
 
-SEVERITIES = ("critical", "warning", "notice")
 _BESIDE = ("check", "diagnosis")
 """Sent beside the agent, from sessions of their own: they say nothing of what the agent runs with."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActiveAlarm:
-    """Raised and not cleared; ``since`` is UTC in RFC 3339."""
-
-    alarm: Alarm
-    since: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +41,9 @@ class Device:
 
     ``model`` is the bundle's name, ``preprocess`` the training team's version of the spec,
     ``differs`` the steps a forced override changed. ``frames`` counts over all sessions.
-    ``loss_points`` is reference minus measured accuracy, in points of 100. ``lost`` messages will
-    not come any more, ``awaited`` ones may.
+    ``accuracy`` is from labels, ``estimate``, ``commissioning`` and ``stream`` are those of the newest
+    window; ``alarms`` come worst first, by estimated loss. ``troubles`` are those of the machine.
+    ``lost`` messages will not come any more, ``awaited`` ones may.
     """
 
     site: str
@@ -61,10 +58,16 @@ class Device:
     reproduction: Reproduction | None
     frames: int
     accuracy: Accuracy | None
-    loss_points: float | None
+    estimate: Estimate | None
+    current: Current
     drift: Drift | None
     alarms: tuple[ActiveAlarm, ...]
+    diagnosed: Diagnosed | None
     finding: Finding
+    commissioning: Commissioning | None
+    stream: Stream | None
+    health: Health | None
+    troubles: tuple[str, ...]
     lost: int
     awaited: int
     evicted: int
@@ -89,12 +92,17 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
     about = _body(slots, "about", About)
     health = _body(slots, "health", Health)
     state = slots["state"].body if "state" in slots else None
+    window = _body(slots, "window", Window)
     accuracy = slots["accuracy"].body.accuracy if "accuracy" in slots else None
+    estimate = window.estimate if window else None
     drift = _furthest(slots["drift"].body.drift) if "drift" in slots else None
-    alarms = _active(slots)
-    reference = _reference(accuracy, about)
-    used = _preprocess_in_use(envelope for slot, envelope in slots.items() if slot not in _BESIDE)
+    alarms = active_alarms(slots)
+    reference = reference_of(accuracy, about)
+    used = _preprocess_in_use(
+        envelope for slot, envelope in slots.items() if slot.partition(":")[0] not in _BESIDE
+    )
     check = _check(slots, about)
+    diagnosed = diagnosed_by_device(slots, alarms, check.body if check else None)
     differs = used.differs if used else ()
     return Device(
         site=row.site,
@@ -109,9 +117,11 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
         reproduction=about.reproduction if about else None,
         frames=sum(max(run.window_frames, run.inferences) for run in runs),
         accuracy=accuracy,
-        loss_points=_loss_points(accuracy, reference),
+        estimate=estimate,
+        current=current_accuracy(accuracy, reference, estimate),
         drift=drift,
         alarms=alarms,
+        diagnosed=diagnosed,
         finding=find_cause(
             differs=differs,
             about=about,
@@ -120,7 +130,13 @@ def assemble(row: Any, slots: Mapping[str, Envelope], runs: Sequence[Any]) -> De
             reference=reference,
             check=check.body if check else None,
             checked_at=(check.created_at or check.sent_at) if check else "",
+            estimate=estimate,
+            diagnosis=diagnosed.diagnosis if diagnosed and diagnosed.stands else None,
         ),
+        commissioning=window.commissioning if window else None,
+        stream=window.stream if window else None,
+        health=health,
+        troubles=troubles(health, configured=about.delegate if about else ""),
         lost=sum(run.lost for run in runs),
         awaited=sum(run.highest - run.stored - run.lost for run in runs),
         evicted=health.outbox_evicted if health else 0,
@@ -150,27 +166,3 @@ def _preprocess_in_use(envelopes: Iterable[Envelope]) -> PreprocessInUse | None:
 def _furthest(scores: Iterable[Drift]) -> Drift:
     """The detector that lies furthest below its own alpha."""
     return min(scores, key=lambda score: score.p / score.alpha if score.alpha else score.p)
-
-
-def _active(slots: Mapping[str, Envelope]) -> tuple[ActiveAlarm, ...]:
-    tested = slots["drift"].session if "drift" in slots else ""
-    found = [
-        ActiveAlarm(alarm=envelope.body, since=envelope.created_at or envelope.sent_at)
-        for envelope in slots.values()
-        if isinstance(envelope.body, Alarm)
-        and envelope.body.status == "raised"
-        and envelope.session >= tested
-    ]
-    return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.alarm.severity), one.alarm.alarm)))
-
-
-def _reference(accuracy: Accuracy | None, about: About | None) -> float | None:
-    if accuracy is not None and accuracy.reference is not None:
-        return accuracy.reference
-    return about.reference_accuracy if about else None
-
-
-def _loss_points(accuracy: Accuracy | None, reference: float | None) -> float | None:
-    if accuracy is None or accuracy.accuracy is None or reference is None:
-        return None
-    return 100 * (reference - accuracy.accuracy)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, and_, or_
 
 from agent.telemetry import wire
-from agent.telemetry.messages import UNSEQUENCED, Alarm, State, Window
+from agent.telemetry.messages import UNSEQUENCED, Alarm, Diagnosis, State, Window
 from tools.collector.admission import Accepted, utc
 from tools.collector.database import insert
 from tools.collector.tables import devices, newest
@@ -69,10 +69,13 @@ def _slots(message: Accepted) -> list[tuple[str, int]]:
     if isinstance(body, Alarm):
         return [(f"alarm:{body.alarm}", envelope.seq)]
     if isinstance(body, Window):
-        # A window without labels or without a test due says nothing new about either.
-        named = (("accuracy", body.accuracy), ("drift", body.drift))
+        # A window without labels or without a test due says nothing new about either; its estimate
+        # is that of now, also where it abstains.
+        named = (("window", True), ("accuracy", body.accuracy), ("drift", body.drift))
         return [(slot, envelope.seq) for slot, value in named if value]
-    if message.kind in ("about", "health", "check", "diagnosis"):
+    if isinstance(body, Diagnosis):
+        return [(f"diagnosis:{body.trigger}", envelope.seq)]
+    if message.kind in ("about", "health", "check"):
         return [(message.kind, envelope.seq)]
     return []
 

@@ -65,7 +65,7 @@ devices = Table(
 newest = Table(
     "newest",
     metadata,
-    # One row per device and subject: its state, about, health, each alarm, the newest accuracy, …
+    # One row per device and subject: its state, about, health, window, each alarm, accuracy, …
     Column("site", Text, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("slot", Text, primary_key=True),

@@ -16,8 +16,10 @@ import click
 from agent.errors import MachineError
 from agent.plain_text import plain_text
 from tools.collector.requirement import require_sqlalchemy
-from tools.commands.report import COLUMNS, row, to_json
+from tools.collector.words import loss_text, seems_fallen
+from tools.commands.report import to_json
 from tools.console import drawn_table, emit_json, live, say
+from tools.fleet_table import COLUMNS, lines, row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,6 +67,8 @@ def demo(keep: bool, seconds: float, as_json: bool, svg: Path | None) -> None:
             f"\n[bold]{device.device}[/] ({stories[device.device]}): {verdict(device)}", highlight=False
         )
         drawn.print(f"  {plain_text(device.finding.evidence)}", markup=False, highlight=False)
+        for line in lines(device):
+            drawn.print(f"  {line}", markup=False, highlight=False)
     drawn.save()
 
 
@@ -72,10 +76,20 @@ def verdict(device: "Reported") -> str:
     """In rich markup: did this device lose accuracy, and what is the closest sign of a cause?"""
     cause = device.finding.cause
     if device.finding.fell:
-        return f"[bold red]lost accuracy; closest cause: {cause or 'none found'}[/]"
+        return f"[bold red]lost accuracy; closest cause: {cause or 'none found'}[/]{_alarmed(device)}"
     if cause:
-        return f"[bold yellow]changed ({cause}), no loss shown by labels[/]"
+        return f"[bold yellow]changed ({cause}), no loss shown by labels[/]{_alarmed(device)}"
+    if seems_fallen(device.estimate):
+        return "[bold yellow]seems less accurate by the estimate; labels do not show it[/]"
     return "[bold green]healthy[/]"
+
+
+def _alarmed(device: "Reported") -> str:
+    """The worst alarm's severity and what it is estimated to cost."""
+    if not device.alarms:
+        return ""
+    alarm = device.alarms[0].alarm
+    return f" (alarm {alarm.alarm}: {alarm.severity}, {loss_text(alarm)})"
 
 
 class _Drawing:

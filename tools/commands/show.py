@@ -17,6 +17,7 @@ from tools.writing import require_writable, write_text
 _LISTS = (
     ("ranked", frozenset({"ranked"}), "Preprocessings, the likeliest first", "verdict"),
     ("rows", frozenset({"rows", "recommended"}), "Quantization schemes", "why"),
+    ("causes", frozenset({"causes"}), "Causes, the likeliest first", "summary"),
 )
 """Results that are shown as the table they are: the list's key, the keys by which the result is known,
 a title, and the key of the sentence below."""
@@ -80,7 +81,10 @@ def _recognise(value: Any, name: str) -> CheckResult | DiagnosisResult | dict[st
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise InputError(f"{name}: {listed}: expected a list of mappings")
         return value
-    known = "rungs (check), factors (diagnose), ranked (preprocess find), rows and recommended (schemes)"
+    known = (
+        "rungs (check), factors (diagnose), ranked (preprocess find), rows and recommended (schemes), "
+        "causes (a diagnosis message)"
+    )
     raise InputError(f"{name}: no result of Litewatch: expected a JSON object with one of {known}")
 
 
