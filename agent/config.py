@@ -12,7 +12,15 @@ from agent.contracts import Source
 from agent.document import DocumentError, read_yaml
 from agent.errors import ConfigError
 from agent.monitor.capture import CaptureOptions
-from agent.sections import DeviceConfig, HealthConfig, ModelConfig, ModelOptions, MonitorConfig
+from agent.monitor.drift import DEFAULT, KINDS
+from agent.sections import (
+    DeviceConfig,
+    HealthConfig,
+    ModelConfig,
+    ModelOptions,
+    MonitorConfig,
+    MonitorOptions,
+)
 from agent.structure import StructureProblemsError, load_kind, structure, structure_kind
 from agent.telemetry.options import MqttOptions, OutboxOptions
 
@@ -35,7 +43,7 @@ class AgentConfig:
 SECTIONS: dict[str, type[Any]] = {
     "device": DeviceConfig,
     "model": ModelOptions,
-    "monitor": MonitorConfig,
+    "monitor": MonitorOptions,
     "capture": CaptureOptions,
     "mqtt": MqttOptions,
     "outbox": OutboxOptions,
@@ -64,6 +72,9 @@ def json_schema(*, sources: Mapping[str, str], delegates: Mapping[str, str]) -> 
     sections = {name: _hoist(schema_of(cls), definitions) for name, cls in SECTIONS.items()}
     delegate = [*_kinds_schemas(delegates, definitions), {"enum": sorted(delegates)}]
     sections["model"]["properties"]["delegate"] = {"anyOf": delegate, "default": "cpu"}
+    detector = [*_kinds_schemas(KINDS, definitions), {"enum": sorted(KINDS)}]
+    detectors = {"type": "array", "items": {"anyOf": detector}, "default": list(DEFAULT)}
+    sections["monitor"]["properties"]["detectors"] = detectors
     sections["source"] = {"anyOf": _kinds_schemas(sources, definitions)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -118,7 +129,7 @@ class _Reader:
         device = self._section(data, "device", DeviceConfig)
         model = self._model(data, delegates)
         source = self._kind(data["source"], sources, "source") if "source" in data else None
-        monitor = self._section(data, "monitor", MonitorConfig)
+        monitor = self._monitor(data)
         capture = self._section(data, "capture", CaptureOptions)
         mqtt = self._section(data, "mqtt", MqttOptions) if "mqtt" in data else None
         outbox = self._section(data, "outbox", OutboxOptions)
@@ -163,6 +174,29 @@ class _Reader:
         options = self._section({**data, "model": plain} if "model" in data else data, "model", ModelOptions)
         return ModelConfig(options=options, delegate=delegate) if options and delegate else None
 
+    def _monitor(self, data: Mapping[str, Any]) -> MonitorConfig | None:
+        given = data.get("monitor")
+        named: object = list(DEFAULT)
+        if isinstance(given, Mapping):
+            named = given.get("detectors", named)
+            data = {**data, "monitor": {key: value for key, value in given.items() if key != "detectors"}}
+        options = self._section(data, "monitor", MonitorOptions)
+        detectors = self._detectors(named)
+        if options is None or detectors is None:
+            return None
+        plain = {field.name: getattr(options, field.name) for field in fields(options)}
+        return MonitorConfig(**plain, detectors=detectors)
+
+    def _detectors(self, named: object) -> tuple[Any, ...] | None:
+        root = "monitor.detectors"
+        if not isinstance(named, list):
+            self.problems.append(f"{root}: expected a list")
+            return None
+        made = [self._kind(item, KINDS, f"{root}[{at}]", shorthand=True) for at, item in enumerate(named)]
+        if len({type(item) for item in made}) < len(made):
+            self.problems.append(f"{root}: each detector can be named once")
+        return tuple(made)
+
     def _kind(self, data: object, kinds: Mapping[str, str], root: str, *, shorthand: bool = False) -> Any:
         try:
             made = structure_kind(data, kinds, root=root, shorthand=shorthand)
@@ -182,6 +216,7 @@ def public(
     """The config as agent.yaml would say it in full, without secrets, for the ``about`` message."""
     plain: dict[str, Any] = _plain(config)
     plain["model"] = _plain(config.model.options) | {"delegate": _with_kind(config.model.delegate, delegates)}
+    plain["monitor"]["detectors"] = [_with_kind(made, KINDS) for made in config.monitor.detectors]
     plain["source"] = _with_kind(config.source, sources)
     return {name: section for name, section in plain.items() if section is not None}
 

@@ -11,8 +11,8 @@ the model's *tensor*; a *runner* (interpreter + delegate) turns the tensor into 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ Vector: TypeAlias = NDArray[np.float64]
 """One sensor reading, shape (n,)."""
 Payload: TypeAlias = bytes | Image | Vector
 """What a source delivers: an encoded image file, decoded RGB pixels, or a vector."""
+Against: TypeAlias = Literal["training", "commissioning"]
+"""Which reference something is compared with: the bundle's, or this device's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,15 +109,21 @@ Prediction: TypeAlias = Classification | Detections | Regression
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
-    """A sampled frame as the statistics see it.
+class Sampled:
+    """A sampled frame as the detectors see it.
 
-    ``features`` is float32 of shape (F,) in the order of the profile's feature names; ``group`` is
-    the index of the predicted class's group (see ``monitor.reference``), or -1 without classes.
+    ``row`` is float32 (F,) in the order of the reference's features; ``group`` is the group of the
+    predicted class in the *same* reference, or -1 without classes. ``right`` is the calibrated
+    probability that the prediction is right (0 … 1), None where the bundle cannot tell.
+    ``independent`` marks the frames left after thinning: so far apart that tests which assume
+    independent observations may be given them.
     """
 
-    features: NDArray[np.float32]
+    row: NDArray[np.float32]
     group: int
+    right: float | None
+    at_ns: int
+    independent: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +133,8 @@ class Profile:
     counts int64 (F, B): observations per reference bin. mean, m2 float64 (F,): running mean and
     sum of squared deviations. groups int64 (G,): predicted classes per group.
     pixels int64 (3, 256): exact counts of the 8-bit model input per channel (0 rows for vectors).
+    cross float64 (V, V): sums of products of the deviations of a vector's V elements ((0, 0) for
+    images); it merges like m2, which is its diagonal.
     """
 
     features: tuple[str, ...]
@@ -134,6 +144,7 @@ class Profile:
     m2: NDArray[np.float64]
     groups: NDArray[np.int64]
     pixels: NDArray[np.int64]
+    cross: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +164,9 @@ class FeatureDistance:
 class DriftScore:
     """One detector's verdict on ``n`` observations; it is drift when ``p <= alpha``.
 
-    ``statistics`` are the detector's own numbers by name; ``distances`` come worst first.
+    ``p`` is how probable such a verdict is when nothing changed, ``alpha`` what the promise allowed
+    this time. ``statistics`` are the detector's own numbers by name; ``distances`` come worst first
+    (empty: the detector does not look at single features).
     """
 
     detector: str
@@ -161,7 +174,7 @@ class DriftScore:
     p: float
     alpha: float
     statistics: tuple[tuple[str, float], ...]
-    distances: tuple[FeatureDistance, ...]
+    distances: tuple[FeatureDistance, ...] = ()
 
     @property
     def drifted(self) -> bool:
@@ -231,14 +244,17 @@ class Decoder(Protocol):
 
 
 class Detector(Protocol):
-    """Scores profiles against a reference; keeps no clock and resets nothing by itself."""
+    """Watches a stream of sampled frames for change against one reference. Keeps no clock: its
+    result depends on nothing but what it was given."""
 
     @property
     def name(self) -> str: ...
 
-    @property
-    def samples(self) -> int:
-        """Observations one score needs."""
+    def add(self, sampled: Sampled) -> DriftScore | None:
+        """Take a sampled frame in (every one, independent or not: each detector uses those it can);
+        a score when one is due, None otherwise."""
         ...
 
-    def score(self, profile: Profile, alpha: float) -> DriftScore: ...
+    def forget(self) -> None:
+        """Begin anew, as after an alarm that was dealt with."""
+        ...

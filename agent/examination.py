@@ -9,16 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from agent.canary import Canary
-from agent.contracts import Detector
+from agent.change import Learn, Learned
 from agent.errors import BundleError
 from agent.preprocess.trace import Comparison
 from agent.selftest import reproduces
 from agent.startup import Assembly
-from agent.thresholds import prepare_detector
 
 KEEP_AGAIN_S = 3600.0
 """After the last good config and bundle could not be kept: a card becomes full, and has room again."""
@@ -31,13 +29,6 @@ class Compared:
     """This machine's preprocessing against the packed vectors."""
 
     comparison: Comparison
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """A detector for windows of ``detector.samples``."""
-
-    detector: Detector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,24 +46,24 @@ class Failed:
     problem: str | None
 
 
-Finding: TypeAlias = Compared | Thresholds | Watched | Failed
+Finding: TypeAlias = Compared | Learned | Watched | Failed
 
 
 class Examination:
-    """``canary`` makes one, where there is to be one. ``keep`` is called last, when everything before it
-    has run: this config and bundle work here."""
+    """``learn`` makes detectors. ``canary`` makes one, where there is to be one. ``keep`` is called last,
+    when everything before it has run: this config and bundle work here."""
 
     def __init__(
         self,
         assembly: Assembly,
         *,
-        folder: Path,
+        learn: Callable[[Learn], Learned],
         canary: Callable[[], Canary | None],
         keep: Callable[[Assembly], None] | None,
         keep_again_s: float = KEEP_AGAIN_S,
     ) -> None:
         self._assembly = assembly
-        self._folder = folder
+        self._learn_from = learn
         self._canary = canary
         self._keep = keep
         self._keep_again_s = keep_again_s
@@ -81,18 +72,18 @@ class Examination:
         self._started = False
         self._lock = threading.Lock()
         self._learning = False
-        self._wanted: int | None = None
+        self._wanted: Learn | None = None
 
-    def start(self, samples: int) -> None:
-        """Once: every later call is without effect."""
+    def start(self) -> None:
+        """Once: every later call is without effect. Detectors asked for before are learned in turn."""
         if not self._started:
             self._started = True
-            self._run("examination", lambda: self._examine(samples))
+            self._run("examination", self._examine)
 
-    def learn(self, samples: int) -> None:
-        """Thresholds for windows of another size; of several asked for meanwhile only the newest."""
+    def learn(self, wanted: Learn) -> None:
+        """Other detectors; of several asked for meanwhile only the newest."""
         with self._lock:
-            learning, self._wanted = self._learning, samples
+            learning, self._wanted = self._learning or not self._started, wanted
             self._learning = True
         if not learning:
             self._run("thresholds", self._learn_wanted)
@@ -110,9 +101,9 @@ class Examination:
     def _run(self, name: str, target: Callable[[], None]) -> None:
         threading.Thread(target=target, name=name, daemon=True).start()
 
-    def _examine(self, samples: int) -> None:
+    def _examine(self) -> None:
         self._compare()
-        self._learn(samples)
+        self._learn_wanted()
         self._make_canary()
         if self._assembly.answer.right:
             self._remember()
@@ -151,17 +142,18 @@ class Examination:
     def _learn_wanted(self) -> None:
         while True:
             with self._lock:
-                samples, self._wanted = self._wanted, None
-                if samples is None:
+                wanted, self._wanted = self._wanted, None
+                if wanted is None:
                     self._learning = False
                     return
-            self._learn(samples)
+            self._learn(wanted)
 
-    def _learn(self, samples: int) -> None:
+    def _learn(self, wanted: Learn) -> None:
         try:
-            detector = prepare_detector(self._assembly.bundle.reference, samples=samples, folder=self._folder)
+            learned = self._learn_from(wanted)
         except Exception as error:  # without thresholds the agent still runs, and says that it is blind
             _log.exception("the thresholds could not be made")
             self._found.append(Failed(subject="monitor", problem=f"drift is not tested: {error!r}"))
         else:
-            self._found.append(Thresholds(detector=detector))
+            self._found.append(learned)
+            self._found.append(Failed(subject="monitor", problem=None))

@@ -4,27 +4,35 @@ import hashlib
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 import agent
+from agent.alarming import Raised, Sink
+from agent.baseline import BaselineFile
 from agent.blessings import BlessingsFile
 from agent.buffer import BufferStats
 from agent.canary import Canary
 from agent.canary_inputs import canary_inputs
 from agent.capture import Capture
+from agent.change import ChangeWatch, Learn
 from agent.checking import Checking
 from agent.config import AgentConfig
 from agent.contracts import Frame, RunnerInfo
 from agent.device.control_socket import Ask
 from agent.device.coral import CoralWatch
 from agent.device.vitals import cpu_model, read_vitals
+from agent.diagnosing import Diagnoser, machine_of
 from agent.failover import Failover
 from agent.health import CanaryTally, HealthReporter, Tally
 from agent.monitor.canary import Key
+from agent.monitor.commissioning import Wanted, baseline_key
 from agent.monitor.picture import PictureWatch
+from agent.monitor.thinning import Thinning
 from agent.pipeline import Outcome, Pipeline
 from agent.preprocess.decoding import Decode
+from agent.preprocess.trace import Comparison
 from agent.problems import Problems
 from agent.runtime.cpu import Cpu
 from agent.runtime.setup import setup_of
@@ -37,9 +45,12 @@ from agent.telemetry.health_body import Health
 from agent.telemetry.homeassistant import Announced, announcement
 from agent.telemetry.telemetry import Telemetry, TelemetryStats
 from agent.telemetry.topic_file import TopicFile
-from agent.thresholds import ALPHA_FLOOR
 from agent.truth import Truth
-from agent.watch import Sink, Watch, WatchSettings
+from agent.watch import Watch, WatchSettings
+
+HELD_BACK = 128
+"""Sampled frames after which it is known how much one says beyond the last; fewer where windows are
+smaller."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,6 +64,7 @@ class Parts:
     sink: Sink
     pipeline: Pipeline
     watch: Watch
+    baseline: BaselineFile | None
     truth: Truth
     canary: Canary | None
     capture: Capture
@@ -68,7 +80,12 @@ class Parts:
         outcome = self.pipeline.process(frame)
         if self.config.capture.enabled:
             sample = self.capture.offer(
-                frame, outcome.prediction, outcome.frame, time.monotonic_ns(), alarmed=self.watch.alarmed
+                frame,
+                outcome.prediction,
+                outcome.frame,
+                time.monotonic_ns(),
+                alarmed=self.watch.alarmed,
+                right=outcome.right,
             )
             if sample is not None:
                 self.sink.emit(sample)
@@ -77,6 +94,8 @@ class Parts:
     def look_after(self, now_ns: int, *, idle: bool) -> None:
         """What is due besides frames. ``idle``: no frame waits for the model."""
         self.watch.tick(now_ns)
+        if self.baseline is not None:
+            self.baseline.tick(now_ns)
         if self.canary is not None:
             self.canary.tick(now_ns, idle=idle)
         if self.sight is not None:
@@ -85,6 +104,21 @@ class Parts:
             self.problems.set("capture", self.capture.problem)
         if self.checking is not None and (ended := self.checking.poll()) is not None:
             self.problems.set("check", f"could not be run: {ended}" if ended else None)
+
+    def diagnoser(self, compared: Callable[[], Comparison], session: Session, *, sink: Sink) -> Diagnoser:
+        """Explains alarms from everything the parts know."""
+        coral = CoralWatch() if self.config.model.delegate.name == "edgetpu" else None
+        return Diagnoser(
+            reference=self.assembly.bundle.reference,
+            library=self.assembly.bundle.signatures,
+            problems=self.problems,
+            forced=self.assembly.in_use.differs,
+            compared=compared,
+            machine=lambda: machine_of(
+                read_vitals(session.state), coral, self.canary.blessed if self.canary else 0
+            ),
+            sink=sink,
+        )
 
     def runner_changed(self) -> bool:
         """Whether another runner serves than at the last call; says what is wrong with the delegate."""
@@ -114,15 +148,47 @@ class Parts:
     def close(self) -> None:
         if self.checking is not None:
             self.checking.close()
+        if self.baseline is not None:
+            self.baseline.save()
 
 
 def put_together(
-    config: AgentConfig, assembly: Assembly, session: Session, *, sink: Sink, problems: Problems
+    config: AgentConfig,
+    assembly: Assembly,
+    session: Session,
+    *,
+    sink: Sink,
+    problems: Problems,
+    learn: Callable[[Learn], None],
+    explain: Callable[[Raised], None],
 ) -> Parts:
-    """The parts of a session that begins now."""
+    """The parts of a session that begins now. ``learn`` is asked for detectors, ``explain`` for the cause
+    of an alarm."""
     now_ns = time.monotonic_ns()
     truth = _truth(config, assembly)
-    watch = _watch(config, assembly, session, truth, sink, now_ns)
+    baseline = _baseline(config, assembly, session, problems)
+    watch = Watch(
+        reference=assembly.bundle.reference,
+        features=assembly.features,
+        change=ChangeWatch(
+            training=assembly.bundle.reference,
+            thinning=Thinning(config.monitor.thinning, min(HELD_BACK, config.monitor.window.samples)),
+            baseline=baseline.baseline if baseline else None,
+            samples=config.monitor.window.samples,
+            learn=learn,
+        ),
+        estimator=assembly.bundle.estimator,
+        accuracy=truth.report,
+        settings=WatchSettings(
+            samples=config.monitor.window.samples,
+            interval_s=config.monitor.window.interval_s,
+            tolerance_points=config.monitor.tolerance_points,
+        ),
+        sink=sink,
+        explain=explain,
+        utc_now=lambda: format_utc(session.clock.wall()),
+        now_ns=now_ns,
+    )
     sight = _sight(config, problems, sink)
     return Parts(
         config=config,
@@ -141,9 +207,10 @@ def put_together(
             look=sight.view if sight and assembly.preprocess.image else None,
         ),
         watch=watch,
+        baseline=baseline,
         truth=truth,
         canary=None,
-        capture=_capture(config, assembly, session, now_ns),
+        capture=_capture(config, assembly, session, truth, now_ns),
         sight=sight,
         checking=Checking(session.check_command) if session.check_command else None,
         reporter=HealthReporter(
@@ -167,24 +234,22 @@ def _truth(config: AgentConfig, assembly: Assembly) -> Truth:
     )
 
 
-def _watch(
-    config: AgentConfig, assembly: Assembly, session: Session, truth: Truth, sink: Sink, now_ns: int
-) -> Watch:
+def _baseline(
+    config: AgentConfig, assembly: Assembly, session: Session, problems: Problems
+) -> BaselineFile | None:
+    """The device's own baseline: of this bundle, sampled and thinned in this way."""
     monitor = config.monitor
-    return Watch(
-        reference=assembly.bundle.reference,
-        features=assembly.features,
-        accuracy=truth.report,
-        settings=WatchSettings(
-            samples=monitor.window.samples,
-            interval_s=monitor.window.interval_s,
-            false_alarms_per_month=monitor.false_alarms_per_month,
-            alpha_floor=ALPHA_FLOOR,
-        ),
-        sink=sink,
-        utc_now=lambda: format_utc(session.clock.wall()),
-        now_ns=now_ns,
+    if not monitor.commissioning.enabled:
+        return None
+    wanted = Wanted(
+        key=baseline_key(assembly.bundle.manifest_sha256, monitor.sample_every, monitor.thinning),
+        features=len(assembly.features.names),
+        hours=monitor.commissioning.hours,
+        samples=monitor.commissioning.samples,
     )
+    kept = BaselineFile(session.state / "baseline.bin", wanted)
+    problems.set("commissioning", kept.problem or None)
+    return kept
 
 
 def _sight(config: AgentConfig, problems: Problems, sink: Sink) -> Sight | None:
@@ -195,7 +260,7 @@ def _sight(config: AgentConfig, problems: Problems, sink: Sink) -> Sight | None:
     return Sight(watch, on_problem=lambda problem: problems.set("picture", problem), sink=sink)
 
 
-def _capture(config: AgentConfig, assembly: Assembly, session: Session, now_ns: int) -> Capture:
+def _capture(config: AgentConfig, assembly: Assembly, session: Session, truth: Truth, now_ns: int) -> Capture:
     options = config.capture
     return Capture(
         options,
@@ -204,6 +269,7 @@ def _capture(config: AgentConfig, assembly: Assembly, session: Session, now_ns: 
         wall=session.clock.wall,
         random=random.random,
         now_ns=now_ns,
+        on_kept=truth.keep,
     )
 
 

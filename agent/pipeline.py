@@ -20,6 +20,8 @@ class Outcome:
     frame: str
     name: str
     prediction: Prediction
+    right: float | None = None
+    """The calibrated probability that the prediction is right, where the bundle can tell."""
 
 
 class Pipeline:
@@ -71,7 +73,8 @@ class Pipeline:
         raw = self._runner.run(prepared.tensor)
         prediction = self._decoder.decode(raw, self._outputs)
         frame_id = f"{self._session}-{self.frames}"
-        self._truth.remember(frame=frame_id, name=frame.name, prediction=prediction)
+        right = self._watch.right_of(prediction)
+        self._truth.remember(frame=frame_id, name=frame.name, prediction=prediction, right=right)
         self.inferences += 1
         self._watch.count_frame()
         ended_ns = self._clock_ns()
@@ -79,7 +82,7 @@ class Pipeline:
             self._watch.observe(seen, prediction, now_ns=ended_ns)
         self.last_inference_ns = ended_ns
         self.latency.add(ended_ns - started_ns)
-        return Outcome(frame=frame_id, name=frame.name, prediction=prediction)
+        return Outcome(frame=frame_id, name=frame.name, prediction=prediction, right=right)
 
     def _see(self, prepared: Prepared) -> Seen:
         view = self._preprocess.feature_view(prepared)

@@ -66,6 +66,11 @@ class Problems:
         with self._lock:
             return self._lines()
 
+    def of(self, subject: str) -> str:
+        """What is wrong with ``subject`` now; empty when it is well."""
+        with self._lock:
+            return self._known.get(subject, "")
+
     def close(self) -> None:
         """The session ends: what a thread left behind still says no longer changes the state."""
         with self._lock:

@@ -83,12 +83,35 @@ class WindowConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MonitorConfig:
+class CommissioningConfig:
+    """The device's own baseline, which change is alarmed against once it is complete."""
+
+    enabled: bool = True
+    hours: float = 24.0
+    """A shorter baseline makes every night an alarm."""
+    samples: int = 2000
+    """Independent sampled frames, after thinning."""
+
+    def problems(self) -> list[str]:
+        found = at_least(hours=(self.hours, 0), samples=(self.samples, 100))
+        return found + at_most(hours=(self.hours, 24 * 31), samples=(self.samples, 20_000))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonitorOptions:
+    """The plain keys of section ``monitor``."""
+
     sample_every: int = 10
     """Statistics are taken of every n-th frame."""
     window: WindowConfig = WindowConfig()
     false_alarms_per_month: float = 1.0
     """The promise, over all detectors of this device together."""
+    tolerance_points: float = 2.0
+    """A loss of accuracy that is no reason for more than a notice."""
+    thinning: float = 3.0
+    """Frames count as independent when they lie so many times the measured autocorrelation time
+    apart; 0 takes every sampled frame for independent."""
+    commissioning: CommissioningConfig = CommissioningConfig()
     labelled_frames: int = 1000
     """Accuracy is over the newest so many labelled frames, 10,000 at most."""
     canary: CanaryOptions = field(default_factory=CanaryOptions)
@@ -107,8 +130,19 @@ class MonitorConfig:
         )
         if self.false_alarms_per_month <= 0:
             found.append("false_alarms_per_month: must be more than 0")
+        found += at_least(tolerance_points=(self.tolerance_points, 0), thinning=(self.thinning, 0))
+        found += at_most(tolerance_points=(self.tolerance_points, 100), thinning=(self.thinning, 100))
+        found += [f"commissioning.{problem}" for problem in self.commissioning.problems()]
         found += [f"canary.{problem}" for problem in self.canary.problems()]
         return found + [f"picture.{problem}" for problem in self.picture.problems()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonitorConfig(MonitorOptions):
+    """Section ``monitor``."""
+
+    detectors: tuple[Any, ...] = ()
+    """Instances of kinds from ``agent.monitor.drift.KINDS``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import cv2
 
 from agent.buffer import FrameBuffer
+from agent.change import Learned
 from agent.config import AgentConfig
 from agent.contracts import Frame, Skipped
 from agent.control import Control
 from agent.device.control_socket import ControlSocket
 from agent.errors import FrameError, FrameLostError, LitewatchError, MachineError, OutboxError, WireError
-from agent.examination import Compared, Examination, Failed, Thresholds, Watched
+from agent.examination import Compared, Examination, Failed, Watched
 from agent.feeder import Feeder
 from agent.health import Tally
 from agent.monitor.takeover import TakeoverAlarm
@@ -29,7 +30,8 @@ from agent.preprocess.trace import Comparison
 from agent.problems import Problems, plain_line
 from agent.startup import NOT_YET_COMPARED, Assembly, Session, about
 from agent.steering import Steering
-from agent.telemetry.messages import Alarm, Body, Command, Labels, Reply, Severity, kind_of
+from agent.telemetry.messages import Alarm, Body, Check, Command, Labels, Reply, Severity, kind_of
+from agent.thresholds import learn
 
 if TYPE_CHECKING:
     from agent.telemetry.ports import Inbound
@@ -74,13 +76,29 @@ class Service:
         )
         self._tally = Tally()
         self._last: tuple[Frame, Outcome] | None = None
-        self._parts: Parts = put_together(config, assembly, session, sink=self, problems=self._problems)
+        self._parts: Parts = put_together(
+            config,
+            assembly,
+            session,
+            sink=self,
+            problems=self._problems,
+            learn=lambda wanted: self._examination.learn(wanted),
+            explain=lambda raised: self._diagnoser.explain(raised),
+        )
+        self._diagnoser = self._parts.diagnoser(lambda: self._compared, session, sink=self)
         self._examination = Examination(
             assembly,
-            folder=session.state,
+            learn=lambda wanted: learn(
+                wanted,
+                config.monitor,
+                estimator=assembly.bundle.estimator,
+                fps=config.source.fps,
+                folder=session.state,
+            ),
             canary=lambda: make_canary(config, assembly, session, sink=self, problems=self._problems),
             keep=session.keep,
         )
+        self._parts.watch.begin()
         self._control = Control(self._steering())
         self._socket = ControlSocket(session.socket, post=self._parts.asks.put)
         self._announcer = announcer(config, assembly, session, telemetry)
@@ -100,6 +118,10 @@ class Service:
             self._problems.set(f"message {kind_of(body)}", f"could not be published: {error}")
         else:
             self._problems.set(f"message {kind_of(body)}", None)
+        if isinstance(body, Alarm):
+            self._diagnoser.heard(body)
+        elif isinstance(body, Check):
+            self._diagnoser.checked(body)
 
     def say_again(self) -> None:
         """Publish what is retained once more, for whoever missed it."""
@@ -157,7 +179,7 @@ class Service:
                 _log.info("the source has ended")
                 return
             # Only now: the first prediction need not share the processor with it.
-            self._examination.start(self._config.monitor.window.samples)
+            self._examination.start()
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_due_ns:
                 self._look_due_ns = now_ns + LOOK_INTERVAL_NS
@@ -204,7 +226,7 @@ class Service:
     def _look_after(self, now_ns: int) -> None:
         """Everything that is not a frame: messages, thresholds, late windows, health, the watchdog."""
         self._receive_all()
-        self._take_findings(now_ns)
+        self._take_findings()
         self._parts.look_after(now_ns, idle=self._buffer.stats.left == 0)
         if self._parts.runner_changed():
             self._say_about()
@@ -239,13 +261,13 @@ class Service:
             for problem in self._parts.truth.receive(body):
                 _log.warning("refused: %s", problem)
 
-    def _take_findings(self, now_ns: int) -> None:
+    def _take_findings(self) -> None:
         for finding in self._examination.take():
             match finding:
                 case Compared():
                     self._announce_reproduction(finding.comparison)
-                case Thresholds():
-                    self._parts.watch.attach(finding.detector, now_ns=now_ns)
+                case Learned():
+                    self._parts.watch.attach(finding)
                 case Watched():
                     self._parts.canary = finding.canary
                 case Failed():
@@ -338,7 +360,6 @@ class Service:
             voice=self,
             pipeline=parts.pipeline,
             watch=parts.watch,
-            examination=self._examination,
             tally=self._tally,
             canary=lambda: parts.canary,
             capture=parts.capture,
@@ -357,8 +378,8 @@ class Service:
         now_ns = time.monotonic_ns()
         while not self._telemetry.inbox.empty():
             self._receive(self._telemetry.inbox.get(), obey=False)
-        self._take_findings(now_ns)
-        self._parts.watch.close_window(now_ns)
+        self._take_findings()
+        self._parts.watch.end(now_ns)
         self._emit_health(now_ns)
         self._problems.close()
         self._parts.close()

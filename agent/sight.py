@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from agent.alarming import Sink
 from agent.contracts import Array, Frame
 from agent.monitor.picture import PictureWatch
 from agent.telemetry.messages import Alarm
-from agent.watch import Sink
 
 
 class Sight:

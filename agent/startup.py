@@ -47,7 +47,7 @@ from agent.sources import KINDS as SOURCES
 from agent.telemetry import wire
 from agent.telemetry.clock import Clock
 from agent.telemetry.messages import About, PreprocessInUse
-from agent.thresholds import RESAMPLES
+from agent.thresholds import plan_of
 
 THREADS_PER_CPU = 4
 """More threads than that only wait for each other, and count against the service's limit of tasks."""
@@ -308,14 +308,21 @@ def about(assembly: Assembly, config: AgentConfig, compared: Comparison, origin:
 
 def check_promise(config: AgentConfig, monitor: MonitorConfig, bundle: Bundle) -> tuple[str, ...]:
     """Why the false-alarm promise of ``monitor`` cannot be kept with this bundle and source."""
-    fps = config.source.fps
-    return promise.check_promise(
-        samples=monitor.window.samples,
-        calibration_rows=len(bundle.reference.calibration),
-        resamples=RESAMPLES,
-        false_alarms_per_month=monitor.false_alarms_per_month,
-        seconds_per_window=monitor.window.samples * monitor.sample_every / fps if fps else None,
-    )
+    plan = plan_of(monitor, calibration_rows=len(bundle.reference.calibration), fps=config.source.fps)
+    problems = [problem for kind in monitor.detectors for problem in kind.broken_promise(plan)]
+    return tuple(dict.fromkeys([*problems, *_too_short(monitor)]))
+
+
+def _too_short(monitor: MonitorConfig) -> list[str]:
+    """Half of the commissioning rows are calibration rows, and windows may be a quarter of those."""
+    wanted, samples = monitor.commissioning, monitor.window.samples
+    rows = wanted.samples // 2
+    if not wanted.enabled or samples <= rows * promise.SAMPLES_PER_ROW:
+        return []
+    return [
+        f"monitor.commissioning.samples: {wanted.samples} leave {rows} calibration rows, and windows of "
+        f"{samples} are more than a quarter of those; use at least {8 * samples}, or smaller windows"
+    ]
 
 
 def _override_text(config: AgentConfig) -> str | None:

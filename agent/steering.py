@@ -15,7 +15,6 @@ from agent.config import AgentConfig
 from agent.contracts import Frame
 from agent.control import MonitorChanges
 from agent.errors import ConfigError, MachineError
-from agent.examination import Examination
 from agent.failover import Failover
 from agent.health import Tally
 from agent.pipeline import Outcome, Pipeline
@@ -49,7 +48,6 @@ class Steering:
         voice: Voice,
         pipeline: Pipeline,
         watch: Watch,
-        examination: Examination,
         tally: Tally,
         canary: Callable[[], Canary | None],
         capture: Capture,
@@ -63,7 +61,6 @@ class Steering:
         self._voice = voice
         self._pipeline = pipeline
         self._watch = watch
-        self._examination = examination
         self._tally = tally
         self._canary = canary
         self._capture = capture
@@ -116,12 +113,9 @@ class Steering:
         settings = WatchSettings(
             samples=wanted.window.samples,
             interval_s=wanted.window.interval_s,
-            false_alarms_per_month=wanted.false_alarms_per_month,
-            alpha_floor=self._watch.settings.alpha_floor,
+            tolerance_points=wanted.tolerance_points,
         )
         self._watch.change(settings, now_ns=self._now_ns())
-        if wanted.window.samples != before.window.samples:
-            self._examination.learn(wanted.window.samples)
 
     def canary(self) -> dict[str, Any]:
         canary = self._canary()

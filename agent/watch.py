@@ -1,42 +1,36 @@
-"""What the statistics say: observations into windows, windows into scores, scores into messages.
+"""What the statistics say: observations into windows, windows and verdicts into messages.
 
-A window closes by count or by time and is published; drift is tested on exactly the number of
-observations the detectors were calibrated for, merged from as many windows as that takes. Time is
-an argument; nothing here blocks.
+A window closes by count or by time and is published against the bundle's reference, with the accuracy
+estimated from the newest frames. Whether something changed is ``change``'s to say. Time is an
+argument; nothing here blocks.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from agent.contracts import Array, Detector, DriftScore, Prediction, Profile
-from agent.monitor import promise
-from agent.monitor.alarms import TOP_FEATURES, AlarmState, alarm_message
+from agent.alarming import Alarming, Now, Raised, Sink
+from agent.change import ChangeWatch, Learned, Verdict
+from agent.contracts import Array, Classification, Prediction, Profile
+from agent.monitor.alarms import TOP_FEATURES
 from agent.monitor.distances import family_of
+from agent.monitor.estimate import Estimator
 from agent.monitor.features import FeatureSet
-from agent.monitor.profiles import merge
+from agent.monitor.groups import predicted_class
+from agent.monitor.recent import Recent
 from agent.monitor.reference import Reference
 from agent.monitor.summary import feature_windows, five_digits
 from agent.monitor.window import Pixels, WindowBuilder
-from agent.telemetry.messages import Accuracy, Body, Drift, Window
+from agent.telemetry.messages import Accuracy, Drift, Estimate, Window
 
 CONFIDENCE = "output.top_score"
 NANOSECONDS = 1_000_000_000
-
-
-class Sink(Protocol):
-    """Where messages go; ``urgent`` ones are on disk when it returns."""
-
-    def emit(self, body: Body, *, urgent: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchSettings:
     samples: int
     interval_s: float
-    false_alarms_per_month: float
-    alpha_floor: float
-    """The smallest probability the detector can tell; see ``monitor.promise``."""
+    tolerance_points: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +42,39 @@ class Seen:
 
 
 class Watch:
-    """Watches one model on one device against one reference."""
+    """Watches one model on one device. ``accuracy`` is what labels say; ``explain`` is called after an
+    alarm was raised."""
 
     def __init__(
         self,
         *,
         reference: Reference,
         features: FeatureSet,
+        change: ChangeWatch,
+        estimator: Estimator | None,
         accuracy: Callable[[], Accuracy | None],
         settings: WatchSettings,
         sink: Sink,
+        explain: Callable[[Raised], None],
         utc_now: Callable[[], str],
         now_ns: int,
     ) -> None:
         self._reference = reference
         self._features = features
+        self._change = change
+        self._estimator = estimator
         self._accuracy = accuracy
         self._settings = settings
         self._sink = sink
+        self._alarming = Alarming(sink=sink, explain=explain, tolerance_points=settings.tolerance_points)
         self._utc_now = utc_now
         self._window = WindowBuilder(reference)
+        self._recent = Recent(capacity=settings.samples, features=len(features.names))
         self._opened_ns = now_ns
         self._opened_at = utc_now()
-        self._tested_ns = now_ns
         self._frames = 0
-        self._untested: Profile | None = None
-        self._detector: Detector | None = None
-        self._alarm = AlarmState()
+        self._verdicts: list[Verdict] = []
+        self._expected: float | None = reference.accuracy
 
     @property
     def settings(self) -> WatchSettings:
@@ -83,30 +83,37 @@ class Watch:
     @property
     def alarmed(self) -> bool:
         """Whether a drift alarm stands."""
-        return self._alarm.raised
+        return self._change.alarmed
 
-    def attach(self, detector: Detector, *, now_ns: int) -> None:
-        """Begin to test for drift: thresholds may be ready only some time after the start, and then
-        the window may already be meant to have another size."""
-        if detector.samples != self._settings.samples:
-            return
-        self._detector = detector
-        self._untested = None
-        self._tested_ns = now_ns
+    def begin(self) -> None:
+        """Ask for the first detectors."""
+        self._change.begin()
+
+    def attach(self, learned: Learned) -> None:
+        """Begin to test with these detectors. What accuracy was when the device was commissioned is
+        what a later loss is counted from."""
+        self._change.attach(learned)
+        self._expected = self._reference.accuracy
+        if learned.against == "commissioning" and self._estimator is not None:
+            rows = learned.reference.calibration
+            then = self._estimator.estimate(rows, effective_n=float(len(rows)))
+            self._expected = self._expected if then.value is None else then.value
 
     def change(self, settings: WatchSettings, *, now_ns: int) -> None:
-        """Other windows from here on; of another size they need another detector to be tested."""
+        """Other windows from here on; of another size they need other detectors to be tested."""
         self.close_window(now_ns)
-        if settings.samples != self._settings.samples:
-            self._detector = None
-        self._settings = settings
-        self._untested = None
+        before, self._settings = self._settings, settings
+        self._alarming.tolerance_points = settings.tolerance_points
+        if settings.samples != before.samples:
+            self._recent = Recent(capacity=settings.samples, features=len(self._features.names))
+            self._change.resize(settings.samples)
 
     def forget(self, *, now_ns: int) -> None:
-        """Begin anew: what gathered so far is published, and tested no more."""
+        """Commission anew: what gathered so far is published, and tested no more."""
         self.close_window(now_ns)
-        self._untested = None
-        self._tested_ns = now_ns
+        self._recent.clear()
+        self._change.forget()
+        self._expected = self._reference.accuracy
 
     def count_frame(self) -> None:
         self._frames += 1
@@ -117,51 +124,54 @@ class Watch:
         Raises FrameError."""
         return Seen(inputs=self._features.inputs(view), pixels=self._window.pixels_of(view))
 
+    def right_of(self, prediction: Prediction) -> float | None:
+        """The calibrated probability (0 … 1) that a classification is right, where the bundle can tell."""
+        if self._estimator is None or not isinstance(prediction, Classification):
+            return None
+        return self._estimator.right_of_score(prediction.score)
+
     def observe(self, seen: Seen, prediction: Prediction, *, now_ns: int) -> None:
         """Add a sampled frame once the model has spoken. Raises FrameError."""
         row = self._features.complete(seen.inputs, prediction)
         self._window.add(row, self._reference.groups.of(prediction), seen.pixels)
+        predicted = predicted_class(prediction)
+        right = self._estimator.right(row) if self._estimator is not None else None
+        self._recent.add(row, predicted)
+        self._alarming.count_frame()
+        self._verdicts += self._change.add(row, predicted, right, recent=self._recent, now_ns=now_ns)
         self.tick(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Close the window when it is due."""
-        carried = self._untested.n if self._untested else 0
-        full = self._window.n + carried >= self._settings.samples
+        """Close the window when it is due, or when there is something to say."""
+        full = self._window.n >= self._settings.samples
         late = now_ns - self._opened_ns >= self._settings.interval_s * NANOSECONDS
-        if full or late:
+        if full or late or self._verdicts or self._alarming.due(self._settings.samples):
             self.close_window(now_ns)
 
+    def end(self, now_ns: int) -> None:
+        """The session ends: test and publish what has gathered."""
+        self._verdicts += self._change.end(self._recent)
+        self.close_window(now_ns)
+
     def close_window(self, now_ns: int) -> None:
-        """Publish the open window and open the next; one without a sample stays open."""
-        if not self._window.n:
-            return
-        profile = self._window.profile()
-        self._untested = merge(self._untested, profile) if self._untested else profile
-        scores = self._test(now_ns)
-        self._sink.emit(self._message(profile, scores, now_ns))
-        for score in scores:
-            self._raise_or_clear(score)
-        self._window.clear()
-        self._frames = 0
-        self._opened_ns = now_ns
-        self._opened_at = self._utc_now()
+        """Publish the open window and open the next; one without a sample stays open. Then say what
+        changed."""
+        verdicts, self._verdicts = self._verdicts, []
+        now = self._now()
+        if self._window.n:
+            self._sink.emit(self._message(self._window.profile(), verdicts, now.estimate, now_ns))
+            self._window.clear()
+            self._frames = 0
+            self._opened_ns = now_ns
+            self._opened_at = self._utc_now()
+        for verdict in verdicts:
+            self._alarming.say(verdict, now)
+        if self._alarming.due(self._settings.samples):
+            self._alarming.follow_up(now, lambda score: self._change.look_again(score, self._recent))
 
-    def _test(self, now_ns: int) -> tuple[DriftScore, ...]:
-        """Score what has gathered, once it is enough."""
-        gathered = self._untested
-        if gathered is None or gathered.n < self._settings.samples:
-            return ()
-        self._untested = None
-        elapsed_s = (now_ns - self._tested_ns) / NANOSECONDS
-        alpha = promise.alpha(self._settings.false_alarms_per_month, elapsed_s)
-        # What the promise allows grows with time: a test that comes before its tail could be
-        # trusted is left out, and the next one has the time of both.
-        if self._detector is None or alpha < self._settings.alpha_floor:
-            return ()
-        self._tested_ns = now_ns
-        return (self._detector.score(gathered, alpha),)
-
-    def _message(self, profile: Profile, scores: tuple[DriftScore, ...], now_ns: int) -> Window:
+    def _message(
+        self, profile: Profile, verdicts: list[Verdict], estimate: Estimate | None, now_ns: int
+    ) -> Window:
         names = profile.features
         scored = CONFIDENCE in names
         return Window(
@@ -172,19 +182,31 @@ class Watch:
             samples=profile.n,
             features=feature_windows(profile, self._reference),
             groups=dict(zip(self._reference.groups.names, profile.groups.tolist(), strict=True)),
-            drift=tuple(_drift(score) for score in scores),
+            drift=tuple(_drift(verdict) for verdict in verdicts),
             accuracy=self._accuracy(),
             confidence=five_digits(float(profile.mean[names.index(CONFIDENCE)])) if scored else None,
+            estimate=estimate,
+            stream=self._change.stream,
+            commissioning=self._change.commissioning,
         )
 
-    def _raise_or_clear(self, score: DriftScore) -> None:
-        status = self._alarm.update(score)
-        if status is None:
-            return
-        self._sink.emit(alarm_message(score, status), urgent=True)
+    def _now(self) -> Now:
+        """What the newest frames say, whether independent or not."""
+        effective_n = self._change.effective(self._recent.n)
+        estimate = None
+        if self._estimator is not None:
+            estimate = self._estimator.estimate(self._recent.rows(), effective_n=effective_n)
+        return Now(
+            recent=self._recent,
+            effective_n=effective_n,
+            estimate=estimate,
+            expected=self._expected,
+            own=self._change.own,
+        )
 
 
-def _drift(score: DriftScore) -> Drift:
+def _drift(verdict: Verdict) -> Drift:
+    score = verdict.score
     return Drift(
         detector=score.detector,
         n=score.n,
@@ -193,4 +215,6 @@ def _drift(score: DriftScore) -> Drift:
         statistics={name: five_digits(value) for name, value in score.statistics},
         top=tuple(item.name for item in score.distances[:TOP_FEATURES]),
         family=family_of(score.distances),
+        against=verdict.against,
+        provisional=verdict.provisional,
     )

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-F0 = ("agent.errors", "agent.contracts", "agent.telemetry.messages", "agent.telemetry.health_body")
+F0 = (
+    "agent.errors",
+    "agent.contracts",
+    "agent.telemetry.messages",
+    "agent.telemetry.health_body",
+    "agent.telemetry.accuracy_body",
+)
 F1 = (
     "agent.structure", "agent.document", "agent.jsonschema", "agent.npy", "agent.config",
     "agent.sections", "agent.quantize",
@@ -23,6 +29,8 @@ F3 = (
     "agent.problems",
     "agent.truth",
     "agent.watch",
+    "agent.change",
+    "agent.alarming",
     "agent.buffer",
     "agent.telemetry.publisher",
     "agent.telemetry.sender",
@@ -57,8 +65,14 @@ F4 = (
     "agent.signals",
     "agent.rehearsal",
     "agent.credentials",
+    "agent.diagnosing",
 )
-STANDARD_LIBRARY_ONLY = ("agent.errors", "agent.telemetry.messages", "agent.telemetry.health_body")
+STANDARD_LIBRARY_ONLY = (
+    "agent.errors",
+    "agent.telemetry.messages",
+    "agent.telemetry.health_body",
+    "agent.telemetry.accuracy_body",
+)
 
 
 def modules() -> dict[str, Path]:

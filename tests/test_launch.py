@@ -32,6 +32,7 @@ from agent.launch import parse
 from agent.preprocess import spec as specs
 from agent.rehearsal import check_twin
 from agent.startup import Assembly, assemble
+from agent.thresholds import learn
 from tools.cli import LITEWATCH, main
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(120)]
@@ -164,7 +165,11 @@ def test_what_could_not_be_kept_is_kept_later(tmp_path: Path, bundle: Path) -> N
         return None
 
     examination = Examination(
-        assemble(config, state=tmp_path), folder=tmp_path, canary=no_canary, keep=keep, keep_again_s=0.1
+        assemble(config, state=tmp_path),
+        learn=lambda wanted: learn(wanted, config.monitor, estimator=None, fps=None, folder=tmp_path),
+        canary=no_canary,
+        keep=keep,
+        keep_again_s=0.1,
     )
     said: list[str | None] = []
 
@@ -173,7 +178,7 @@ def test_what_could_not_be_kept_is_kept_later(tmp_path: Path, bundle: Path) -> N
         said.extend(finding.problem for finding in findings if finding.subject == "last good")
         return None in said
 
-    examination.start(20)
+    examination.start()
     eventually(well_again, within_s=60, what="the second attempt")
     assert said == ["not kept: [Errno 28] No space left on device", None]
     assert asked == [bundle.name] * 2

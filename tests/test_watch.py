@@ -1,21 +1,24 @@
 """Windows close when they should, drift is tested when it may, and alarms say so once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.contracts import Detector, DriftScore, Profile, Regression
-from agent.monitor.distances import compare
-from agent.monitor.drift.null import alpha_floor
-from agent.monitor.drift.panel import Panel, calibrate
+from agent.alarming import Raised
+from agent.change import ChangeWatch, Learn, Learned
+from agent.contracts import Against, Detector, DriftScore, Regression, Sampled
+from agent.monitor.commissioning import Baseline, Wanted
+from agent.monitor.drift.panel import Panel
 from agent.monitor.features import feature_set
 from agent.monitor.groups import NO_GROUPS
-from agent.monitor.promise import MONTH_S
+from agent.monitor.plan import Plan
 from agent.monitor.reference import Reference, build
-from agent.telemetry.messages import Alarm, Body, Window
+from agent.monitor.thinning import Thinning
+from agent.telemetry.messages import Alarm, Body, Estimate, Window
 from agent.watch import Watch, WatchSettings
 
 SECOND = 1_000_000_000
@@ -59,44 +62,87 @@ class Kept:
         return [body for body in self.bodies if isinstance(body, Window)]
 
 
+class NoCache:
+    def get(self, key: str) -> bytes | None:
+        return None
+
+    def put(self, key: str, content: bytes) -> None:
+        pass
+
+
 @dataclass
 class Recording:
-    """A detector that keeps what it scores and answers with the p-values it was given."""
+    """A detector that keeps what it is given and answers every ``samples`` independent rows with the
+    next of its p-values (0.5 when it has none left)."""
 
-    reference: Reference
     samples: int
-    answers: list[float]
+    answers: list[float] = field(default_factory=list)
     name: str = "recording"
-    seen: list[tuple[Profile, float]] = field(default_factory=list)
+    alpha: float = 1e-3
+    seen: list[Sampled] = field(default_factory=list)
 
-    def score(self, profile: Profile, alpha: float) -> DriftScore:
-        self.seen.append((profile, alpha))
-        return DriftScore(
-            detector=self.name,
-            n=profile.n,
-            p=self.answers.pop(0) if self.answers else 1.0,
-            alpha=alpha,
-            statistics=(),
-            distances=compare(self.reference, profile),
+    def add(self, sampled: Sampled) -> DriftScore | None:
+        self.seen.append(sampled)
+        if len(self.seen) % self.samples:
+            return None
+        p = self.answers.pop(0) if self.answers else 0.5
+        return DriftScore(detector=self.name, n=self.samples, p=p, alpha=self.alpha, statistics=())
+
+    def forget(self) -> None:
+        self.seen.clear()
+
+
+@dataclass
+class Bench:
+    """A watch with what it asked for and what it said."""
+
+    watch: Watch
+    sink: Kept
+    asked: list[Learn]
+    raised: list[Raised]
+
+    def attach(self, reference: Reference, *detectors: Detector, against: Against = "training") -> None:
+        learned = Learned(
+            against=against, samples=self.watch.settings.samples, reference=reference, detectors=detectors
         )
+        self.watch.attach(learned)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        return [body for body in self.sink.urgent if isinstance(body, Alarm)]
 
 
-def make_watch(reference: Reference, sink: Kept, **changes: float) -> Watch:
-    options = {
-        "samples": 20,
-        "interval_s": 60.0,
-        "false_alarms_per_month": 1000.0,
-        "alpha_floor": 0.0,
-    } | changes
-    return Watch(
+def make_watch(
+    reference: Reference,
+    *,
+    samples: int = 20,
+    interval_s: float = 60.0,
+    multiple: float = 0.0,
+    baseline: Baseline | None = None,
+    estimator: Any = None,
+) -> Bench:
+    sink, asked, raised = Kept(), [], []
+    change = ChangeWatch(
+        training=reference,
+        thinning=Thinning(multiple=multiple),
+        baseline=baseline,
+        samples=samples,
+        learn=asked.append,
+    )
+    watch = Watch(
         reference=reference,
         features=FEATURES,
+        change=change,
+        estimator=estimator,
         accuracy=lambda: None,
-        settings=WatchSettings(**options),  # type: ignore[arg-type]  # a dict of the right numbers
+        settings=WatchSettings(samples=samples, interval_s=interval_s, tolerance_points=2.0),
         sink=sink,
+        explain=raised.append,
         utc_now=lambda: "2026-01-02T03:04:05.000Z",
         now_ns=0,
     )
+    watch.begin()
+    return Bench(watch=watch, sink=sink, asked=asked, raised=raised)
 
 
 def feed(watch: Watch, count: int, *, begin_s: float = 0.0, step_s: float = 1.0, shift: float = 0.0) -> float:
@@ -113,23 +159,22 @@ def feed(watch: Watch, count: int, *, begin_s: float = 0.0, step_s: float = 1.0,
 
 
 def test_a_window_closes_by_count_or_by_time(reference: Reference) -> None:
-    sink = Kept()
-    feed(make_watch(reference, sink), 45)
-    assert [(window.samples, window.duration_s) for window in sink.windows] == [(20, 20.0), (20, 20.0)]
-    sink = Kept()
-    feed(make_watch(reference, sink, interval_s=7.0), 20, step_s=2.0)
-    # By time after 4 frames (8 s) each; the observations a test needs gather over five of them.
-    assert [(window.samples, window.duration_s) for window in sink.windows] == [(4, 8.0)] * 5
+    bench = make_watch(reference)
+    feed(bench.watch, 45)
+    assert [(window.samples, window.duration_s) for window in bench.sink.windows] == [(20, 20.0), (20, 20.0)]
+    bench = make_watch(reference, interval_s=7.0)
+    feed(bench.watch, 20, step_s=2.0)
+    assert [(window.samples, window.duration_s) for window in bench.sink.windows] == [(4, 8.0)] * 5
 
 
 def test_nothing_sampled_is_no_window(reference: Reference) -> None:
-    sink = Kept()
-    watch = make_watch(reference, sink)
-    watch.count_frame()
-    watch.tick(1000 * SECOND)
-    assert sink.bodies == []
-    feed(watch, 20, begin_s=1000.0)
-    assert sum(window.frames for window in sink.windows) == 21
+    bench = make_watch(reference)
+    bench.watch.count_frame()
+    bench.watch.tick(1000 * SECOND)
+    assert bench.sink.bodies == []
+    end_s = feed(bench.watch, 20, begin_s=1000.0)
+    bench.watch.close_window(int(end_s * SECOND))
+    assert sum(window.frames for window in bench.sink.windows) == 21
 
 
 @settings(max_examples=30, deadline=None)
@@ -138,65 +183,124 @@ def test_nothing_sampled_is_no_window(reference: Reference) -> None:
     step_s=st.floats(min_value=0.1, max_value=8),
     count=st.integers(40, 120),
 )
-def test_every_observation_is_tested_once(
+def test_every_observation_is_published_once_and_reaches_every_detector(
     reference: Reference, interval_s: float, step_s: float, count: int
 ) -> None:
-    sink, detector = Kept(), Recording(reference, samples=20, answers=[])
-    watch = make_watch(reference, sink, interval_s=interval_s)
-    watch.attach(detector, now_ns=0)
-    feed(watch, count, step_s=step_s)
-    assert {profile.n for profile, _ in detector.seen} == {20}
-    assert len(detector.seen) == count // 20
-    published = np.sum([[f.counts for f in window.features] for window in sink.windows], axis=0)
-    tested = np.sum([profile.counts for profile, _ in detector.seen], axis=0)
-    if sum(window.samples for window in sink.windows) == 20 * len(detector.seen):
-        assert np.array_equal(published, tested)
-    else:
-        assert (published >= tested).all()
+    bench, detector = make_watch(reference, interval_s=interval_s), Recording(samples=20)
+    bench.attach(reference, detector)
+    end_s = feed(bench.watch, count, step_s=step_s)
+    bench.watch.close_window(int(end_s * SECOND) + 1)
+    assert len(detector.seen) == count
+    assert sum(window.samples for window in bench.sink.windows) == count
+    assert [len(window.drift) for window in bench.sink.windows if window.drift] == [1] * (count // 20)
 
 
-def test_a_test_spends_what_has_accrued_since_the_last(reference: Reference) -> None:
-    sink, detector = Kept(), Recording(reference, samples=20, answers=[])
-    watch = make_watch(reference, sink, false_alarms_per_month=3.0)
-    watch.attach(detector, now_ns=0)
-    end_s = feed(watch, 20)
-    feed(watch, 20, begin_s=end_s, step_s=2.0)
-    assert [alpha for _, alpha in detector.seen] == pytest.approx([3 * 20 / MONTH_S, 3 * 40 / MONTH_S])
-
-
-def test_a_test_that_comes_too_soon_leaves_its_share_to_the_next(reference: Reference) -> None:
-    sink, detector = Kept(), Recording(reference, samples=20, answers=[])
-    watch = make_watch(reference, sink, alpha_floor=1000 * 30 / MONTH_S)
-    watch.attach(detector, now_ns=0)
-    feed(watch, 40)
-    assert [alpha for _, alpha in detector.seen] == pytest.approx([1000 * 40 / MONTH_S])
-    assert [len(window.drift) for window in sink.windows] == [0, 1]
-
-
-def test_an_alarm_is_raised_once_and_cleared_after_two_calm_tests(reference: Reference) -> None:
-    sink = Kept()
-    detector: Detector = Recording(reference, samples=20, answers=[0.5, 1e-9, 1e-9, 0.5, 0.01, 0.5, 0.5, 0.5])
-    watch = make_watch(reference, sink)
-    watch.attach(detector, now_ns=0)
-    feed(watch, 160)
-    alarms = [body for body in sink.urgent if isinstance(body, Alarm)]
-    assert [(alarm.status, alarm.severity) for alarm in alarms] == [
-        ("raised", "warning"),
-        ("cleared", "notice"),
+def test_an_alarm_is_raised_once_explained_and_cleared_after_two_calm_tests(reference: Reference) -> None:
+    bench = make_watch(reference)
+    bench.attach(reference, Recording(samples=20, answers=[0.5, 1e-9, 1e-9, 0.5, 0.01, 0.5, 0.5, 0.5]))
+    feed(bench.watch, 160)
+    assert [(alarm.status, alarm.severity, alarm.detector) for alarm in bench.alarms] == [
+        ("raised", "warning", "recording"),
+        ("cleared", "notice", "recording"),
     ]
-    assert [bool(window.drift[0].p <= window.drift[0].alpha) for window in sink.windows] == [
+    assert [bool(window.drift[0].p <= window.drift[0].alpha) for window in bench.sink.windows] == [
         False, True, True, False, False, False, False, False,
     ]  # fmt: skip
+    # Explained at once, and again when the newest frames are all from after that.
+    assert [raised.verdict.score.p for raised in bench.raised] == [1e-9, 1e-9]
+    for raised in bench.raised:
+        assert {distance.name for distance in raised.verdict.score.distances} == {"a", "b", "output.value"}
+
+
+class Falling:
+    """A fake estimator: accuracy falls as the first feature of the newest rows grows."""
+
+    def right(self, row: np.ndarray) -> None:
+        return None
+
+    def estimate(self, rows: np.ndarray, *, effective_n: float) -> Estimate:
+        value = 0.9 - 0.15 * float(rows[:, 0].mean())
+        return Estimate(
+            kind="accuracy",
+            n=len(rows),
+            effective_n=effective_n,
+            value=value,
+            low=value - 0.02,
+            high=value + 0.02,
+        )
+
+
+def test_an_alarm_that_turns_out_to_cost_more_is_raised_again_as_what_it_is(reference: Reference) -> None:
+    known = replace(reference, accuracy=0.9)
+    bench = make_watch(known, samples=40, estimator=Falling())
+    bench.attach(known, Recording(samples=50, answers=[1e-9]))
+    end_s = feed(bench.watch, 40)
+    feed(bench.watch, 60, begin_s=end_s, shift=2.0)
+    assert [(alarm.status, alarm.severity) for alarm in bench.alarms] == [
+        ("raised", "warning"),
+        ("raised", "critical"),
+    ]
+    first, last = (alarm.loss_points for alarm in bench.alarms)
+    assert first is not None
+    assert last is not None
+    assert 2 < first < 10 < 25 < last
+    assert len(bench.raised) == 2
 
 
 def test_a_shift_is_found_by_the_real_panel_and_no_shift_is_not(reference: Reference) -> None:
-    null = calibrate(reference, samples=50, resamples=4000, seed=1)
+    plan = Plan(
+        samples=50,
+        false_alarms_per_month=1000.0,
+        tolerance_points=2.0,
+        calibration_rows=400,
+        sampled_interval_s=None,
+        thinning=1,
+    )
     for shift, drifted in ((0.0, False), (1.5, True)):
-        sink = Kept()
-        watch = make_watch(reference, sink, samples=50, alpha_floor=alpha_floor(4000))
-        watch.attach(Panel(reference=reference, null=null), now_ns=0)
-        feed(watch, 50, shift=shift)
-        (window,) = sink.windows
+        bench = make_watch(reference, samples=50)
+        bench.attach(reference, Panel(resamples=4000).make(reference, plan, NoCache()))
+        feed(bench.watch, 50, shift=shift)
+        (window,) = bench.sink.windows
         assert [drift.p <= drift.alpha for drift in window.drift] == [drifted]
         assert window.drift[0].family == ("value" if drifted else window.drift[0].family)
-        assert len(sink.urgent) == drifted
+        assert len(bench.alarms) == drifted
+
+
+def test_a_commissioned_device_is_compared_with_its_own_baseline(reference: Reference) -> None:
+    baseline = Baseline(Wanted(key="k", features=3, hours=0.02, samples=100))
+    bench = make_watch(reference, baseline=baseline)
+    bench.attach(reference, Recording(samples=20, answers=[1e-9]))
+    assert [wanted.against for wanted in bench.asked] == ["training"]
+    end_s = feed(bench.watch, 20)
+    assert [alarm.provisional for alarm in bench.alarms] == [True]
+    window = bench.sink.windows[-1]
+    assert window.commissioning is not None
+    assert (window.commissioning.ready, window.commissioning.samples) == (False, 20)
+
+    end_s = feed(bench.watch, 100, begin_s=end_s, shift=0.5)
+    assert [wanted.against for wanted in bench.asked] == ["training", "commissioning"]
+    own = bench.asked[1].reference()
+    assert own.features == reference.features
+    assert len(own.calibration) + own.profile.n == 100
+    bench.attach(own, Recording(samples=20, answers=[1e-9]), against="commissioning")
+    feed(bench.watch, 60, begin_s=end_s, shift=0.5)
+    score = bench.sink.windows[-1].drift[0]
+    assert (score.against, score.provisional) == ("commissioning", False)
+    assert bench.sink.windows[-1].commissioning is not None
+    assert bench.sink.windows[-1].commissioning.ready
+
+    bench.watch.forget(now_ns=10**15)
+    assert [wanted.against for wanted in bench.asked] == ["training", "commissioning", "training"]
+    assert baseline.n == 0
+
+
+def test_detectors_for_windows_of_another_size_are_asked_for_anew(reference: Reference) -> None:
+    bench = make_watch(reference)
+    bench.watch.change(WatchSettings(samples=40, interval_s=60.0, tolerance_points=2.0), now_ns=SECOND)
+    assert [wanted.samples for wanted in bench.asked] == [20, 40]
+    late = Recording(samples=20)
+    learned = Learned(against="training", samples=20, reference=reference, detectors=(late,))
+    bench.watch.attach(learned)  # of the old size, learned too late
+    feed(bench.watch, 40)
+    assert late.seen == []
+    assert [window.samples for window in bench.sink.windows] == [40]

@@ -11,6 +11,8 @@ Times ``*_at`` are UTC in RFC 3339; durations carry their unit.
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from agent.telemetry.accuracy_body import Accuracy as Accuracy
+from agent.telemetry.accuracy_body import Estimate as Estimate
 from agent.telemetry.health_body import Health as Health
 
 TOPIC_ROOT = "litewatch/1"
@@ -20,6 +22,8 @@ IDENTIFIER_LENGTH = 64
 """Most characters of a device, site or session identifier."""
 
 Severity: TypeAlias = Literal["notice", "warning", "critical"]
+CRITICAL_POINTS = 10.0
+"""An estimated loss of so many points of accuracy is an alarm of the highest severity."""
 DeviceState: TypeAlias = Literal["starting", "online", "degraded", "stopped", "lost"]
 Reproduction: TypeAlias = Literal["exact", "within tolerance", "differs", "not checked"]
 
@@ -101,27 +105,34 @@ class Drift:
     """The features furthest from the reference, worst first."""
     family: str
     """What the top features speak of: light, sharpness, colour, texture, layout, output, class, value."""
+    against: Literal["training", "commissioning"] = "training"
+    """Change is alarmed against the device's own commissioning; until that exists, against training."""
+    provisional: bool = False
+    """Alarmed by the bundle's thresholds, because the device's own baseline is not ready yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """From labels, over the newest ``n`` labelled frames; ``low`` to ``high`` is a 90 % interval.
+class Commissioning:
+    """How far the device's own baseline is."""
 
-    For classification ``accuracy`` (its interval is Wilson's), ``ece`` and ``confusion`` (rows:
-    [true, predicted, count]); for regression ``mae`` and ``mse`` (its interval by the central
-    limit theorem). ``reference`` is the same figure (accuracy, or MSE) on the held-out inputs of
-    the bundle.
-    """
+    ready: bool
+    samples: int
+    samples_wanted: int
+    hours: float
+    hours_wanted: float
 
-    n: int
-    accuracy: float | None = None
-    low: float | None = None
-    high: float | None = None
-    ece: float | None = None
-    mae: float | None = None
-    mse: float | None = None
-    reference: float | None = None
-    confusion: tuple[tuple[int, int, int], ...] = ()
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """How much one frame says beyond the last: measured on the sampled frames."""
+
+    dwell_samples: float | None
+    """Median integrated autocorrelation time of the features, in sampled frames; None: not yet known."""
+    thinning: int
+    """Every so many sampled frames one counts as independent."""
+    lag_1: float | None = None
+    """Median correlation of neighbours among the independent ones of this window; published when it
+    is more than 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +151,10 @@ class Window:
     accuracy: Accuracy | None = None
     confidence: float | None = None
     """Mean top score of the sampled frames (classification)."""
+    estimate: Estimate | None = None
+    """Accuracy now, without labels; None where the bundle carries nothing to estimate it with."""
+    stream: Stream | None = None
+    commissioning: Commissioning | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +170,15 @@ class Alarm:
     summary: str
     evidence: dict[str, float] = field(default_factory=dict)
     top: tuple[str, ...] = ()
+    loss_points: float | None = None
+    """Estimated loss of accuracy against the held-out inputs, in points; alarms are ranked by it.
+    None where it cannot be estimated."""
+    loss_low: float | None = None
+    loss_high: float | None = None
+    """Its 90 % interval."""
+    detector: str = ""
+    against: Literal["training", "commissioning"] | None = None
+    provisional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,15 +206,24 @@ class Check:
 class RankedCause:
     cause: str
     weight: float
+    """0 … 1: how much speaks for it; weights of several causes need not add up to 1."""
     evidence: str
     next_step: str = ""
+    match: float | None = None
+    """Cosine with the closest replayed fault; None where the cause was not found by matching."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """Causes ranked, each with its evidence."""
+    """Causes ranked, each with its evidence and the next thing to do."""
 
     causes: tuple[RankedCause, ...]
+    summary: str = ""
+    loss_points: float | None = None
+    loss_low: float | None = None
+    loss_high: float | None = None
+    trigger: str = ""
+    """What asked for it: the name of an alarm, or ``command``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,6 +236,8 @@ class Sample:
     image: str = ""
     values: tuple[float, ...] = ()
     weight: float = 1.0
+    label_weight: float = 0.0
+    """For how many frames its label stands in an estimate of accuracy; 0 for itself alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
