@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: install dev demo test lint bench bench-diagnosis bench-canary bench-card storm test-tflite test-workstation \
+.PHONY: install dev demo test lint bench bench-diagnosis bench-canary bench-card bench-monitor storm test-tflite test-workstation \
   test-faults test-booted test-arm64 vectors clean
 
 install: $(VENV)/.installed
@@ -52,6 +52,10 @@ bench-diagnosis: dev
 # Which single flipped bits of a model's weights do the golden tensors notice?
 bench-canary: dev
 	$(BIN)/python -m tools.bench.canary_coverage --out build/bench-canary.json $(ARGS)
+
+# Streams with faults, against the peers: false alarms, power, delay, accuracy without labels, causes.
+bench-monitor: dev
+	$(BIN)/python -m tools.bench.monitor --out build/bench-monitor.json $(ARGS)
 
 # What a day writes to the SD card at default settings.
 bench-card: dev

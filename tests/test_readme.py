@@ -60,6 +60,8 @@ def test_the_readmes_own_model_example(tmp_path: Path, data: Path) -> None:
             continue
         if command[1] == "run":
             command += ["--frames", "12"]
+        if command[1] == "pack" and "--replay-inputs" not in command:
+            command += ["--replay-inputs", "50"]  # as few as it takes: the default is minutes of work here
         done = subprocess.run(
             [sys.executable, "-c", "from tools.cli import entry; entry()", *command[1:]],
             cwd=tmp_path,
