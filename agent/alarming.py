@@ -51,7 +51,7 @@ class Alarming:
         self._explain = explain
         self.tolerance_points = tolerance_points
         self._onset: Verdict | None = None
-        self._severity: Severity = "notice"
+        self._said: Alarm | None = None
         self._since = 0
 
     def say(self, verdict: Verdict, now: Now) -> None:
@@ -61,7 +61,7 @@ class Alarming:
         self._onset = verdict if verdict.change == "raised" else None
         self._since = 0
         message = self._message(verdict, now, verdict.change)
-        self._severity = message.severity
+        self._said = message
         self._sink.emit(message, urgent=True)
         if verdict.change == "raised":
             self._explain(Raised(verdict=verdict, loss=loss_of(now.estimate, now.expected), now=now))
@@ -81,9 +81,19 @@ class Alarming:
             return
         verdict = replace(onset, score=rescore(onset.score))
         message = self._message(verdict, now, "raised")
-        if _RANKS[message.severity] > _RANKS[self._severity]:
+        if self._is_worse(message):
             self._sink.emit(message, urgent=True)
         self._explain(Raised(verdict=verdict, loss=loss_of(now.estimate, now.expected), now=now))
+
+    def _is_worse(self, message: Alarm) -> bool:
+        """Whether it is worth saying again: of a higher severity, or of a loss that grew by more than
+        is tolerated."""
+        said = self._said
+        if said is None or _RANKS[message.severity] > _RANKS[said.severity]:
+            return True
+        if message.loss_points is None:
+            return False
+        return message.loss_points - (said.loss_points or 0.0) > self.tolerance_points
 
     def _message(self, verdict: Verdict, now: Now, change: Change) -> Alarm:
         return alarm_message(
