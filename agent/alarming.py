@@ -44,7 +44,8 @@ class Raised:
 
 class Alarming:
     """``explain`` is called when an alarm was raised, and once more when ``Recent`` holds nothing but
-    frames from after that; if it turned out to be worse by then, it is raised again as what it is."""
+    frames from after that. Whenever as many frames have passed again and it has become worse, it is
+    raised again as what it is, and explained."""
 
     def __init__(self, *, sink: Sink, explain: Callable[[Raised], None], tolerance_points: float) -> None:
         self._sink = sink
@@ -52,14 +53,14 @@ class Alarming:
         self.tolerance_points = tolerance_points
         self._onset: Verdict | None = None
         self._said: Alarm | None = None
-        self._since = 0
+        self._since, self._followed = 0, False
 
     def say(self, verdict: Verdict, now: Now) -> None:
         """What a verdict did to the alarm, if anything."""
         if verdict.change is None:
             return
         self._onset = verdict if verdict.change == "raised" else None
-        self._since = 0
+        self._since, self._followed = 0, False
         message = self._message(verdict, now, verdict.change)
         self._said = message
         self._sink.emit(message, urgent=True)
@@ -76,13 +77,18 @@ class Alarming:
 
     def follow_up(self, now: Now, rescore: Callable[[DriftScore], DriftScore]) -> None:
         """Explain the standing alarm by what came after it; ``rescore`` looks at the features anew."""
-        onset, self._onset = self._onset, None
+        onset, first = self._onset, not self._followed
+        self._since, self._followed = 0, True
         if onset is None:
             return
         verdict = replace(onset, score=rescore(onset.score))
         message = self._message(verdict, now, "raised")
-        if self._is_worse(message):
+        worse = self._is_worse(message)
+        if worse:
+            self._said = message
             self._sink.emit(message, urgent=True)
+        if not (first or worse):
+            return
         self._explain(Raised(verdict=verdict, loss=loss_of(now.estimate, now.expected), now=now))
 
     def _is_worse(self, message: Alarm) -> bool:
@@ -91,7 +97,7 @@ class Alarming:
         said = self._said
         if said is None or _RANKS[message.severity] > _RANKS[said.severity]:
             return True
-        if message.loss_points is None:
+        if message.loss_points is None or message.severity == "notice":
             return False
         return message.loss_points - (said.loss_points or 0.0) > self.tolerance_points
 

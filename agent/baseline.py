@@ -62,6 +62,7 @@ class BaselineFile:
             _log.warning("%s not kept: %s", self._path.name, error.strerror)
             return
         self._length += len(fresh)
+        self.problem = ""
         self.baseline.saved()
 
     def _follow(self) -> None:

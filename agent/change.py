@@ -77,6 +77,7 @@ class ChangeWatch:
         self._learn = learn
         self._learned: Learned | None = None
         self._asked_own = False
+        self._fell_back = False
         self._alarm = AlarmState(quiet_samples=QUIET_WINDOWS * samples)
         self._drifted: DriftScore | None = None
 
@@ -97,12 +98,15 @@ class ChangeWatch:
         else:
             self._learn(self._training_wanted())
 
-    def attach(self, learned: Learned) -> None:
-        """Begin to test: thresholds are ready only some time after they were asked for, and then the
-        windows may already be meant to have another size, or the device to be commissioned anew."""
+    def attach(self, learned: Learned) -> bool:
+        """Begin to test; False where these are wanted no more: thresholds are ready only some time after
+        they were asked for, and then the windows may already be meant to have another size, or the
+        device to be commissioned anew."""
         outdated = learned.against == "commissioning" and not self._asked_own
-        if learned.samples == self._samples and not outdated:
-            self._learned = learned
+        if learned.samples != self._samples or outdated:
+            return False
+        self._learned = learned
+        return True
 
     def resize(self, samples: int) -> None:
         """Windows of another size from here on; without detectors until those are learned."""
@@ -112,16 +116,30 @@ class ChangeWatch:
         self._asked_own = False
         self.begin()
 
-    def forget(self) -> None:
-        """Commission anew: until that is complete the bundle's reference serves."""
+    def repace(self) -> None:
+        """Frames are sampled at another rate from here on."""
+        self._thinning.restart()
+
+    def missed(self) -> None:
+        """What was asked for could not be learned: the bundle's reference serves, if it can."""
+        if self._learned is None and self._asked_own and not self._fell_back:
+            self._fell_back = True
+            self._learn(self._training_wanted())
+
+    def forget(self) -> Verdict | None:
+        """Commission anew: until that is complete the bundle's reference serves. An alarm that stands
+        is over: what to say of it."""
         for detector in self._learned.detectors if self._learned else ():
             detector.forget()
+        over = self._verdict(self._drifted, "cleared") if self.alarmed and self._drifted else None
+        self._alarm = AlarmState(quiet_samples=QUIET_WINDOWS * self._samples)
         if self._baseline is not None:
             self._baseline.forget()
             if self._asked_own:
                 self._asked_own = False
                 self._learned = None
                 self.begin()
+        return over
 
     def add(
         self,
@@ -145,7 +163,7 @@ class ChangeWatch:
         for passed in frames:
             if passed.independent:
                 self._commission(passed)
-                if self._alarm.pass_sample() and self._drifted is not None:
+                if self._learned is not None and self._alarm.pass_sample() and self._drifted is not None:
                     verdicts.append(self._verdict(self._drifted, "cleared"))
             verdicts += self._test(passed, recent)
         return verdicts

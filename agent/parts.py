@@ -96,6 +96,7 @@ class Parts:
         self.watch.tick(now_ns)
         if self.baseline is not None:
             self.baseline.tick(now_ns)
+            self.problems.set("commissioning", self.baseline.problem or None)
         if self.canary is not None:
             self.canary.tick(now_ns, idle=idle)
         if self.sight is not None:

@@ -108,6 +108,8 @@ class Steering:
             raise ConfigError(*problems)
         before, self._monitor = self._monitor, wanted
         self._pipeline.sample_every = wanted.sample_every
+        if wanted.sample_every != before.sample_every:
+            self._watch.repace()
         if wanted.window == before.window:
             return
         settings = WatchSettings(

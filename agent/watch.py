@@ -92,7 +92,8 @@ class Watch:
     def attach(self, learned: Learned) -> None:
         """Begin to test with these detectors. What accuracy was when the device was commissioned is
         what a later loss is counted from."""
-        self._change.attach(learned)
+        if not self._change.attach(learned):
+            return
         self._expected = self._reference.accuracy
         if learned.against == "commissioning" and self._estimator is not None:
             rows = learned.reference.calibration
@@ -108,12 +109,22 @@ class Watch:
             self._recent = Recent(capacity=settings.samples, features=len(self._features.names))
             self._change.resize(settings.samples)
 
+    def repace(self) -> None:
+        """Frames are sampled at another rate from here on."""
+        self._change.repace()
+
+    def missed(self) -> None:
+        """Detectors that were asked for could not be learned."""
+        self._change.missed()
+
     def forget(self, *, now_ns: int) -> None:
         """Commission anew: what gathered so far is published, and tested no more."""
         self.close_window(now_ns)
         self._recent.clear()
-        self._change.forget()
+        over = self._change.forget()
         self._expected = self._reference.accuracy
+        if over is not None:
+            self._alarming.say(over, self._now())
 
     def count_frame(self) -> None:
         self._frames += 1
@@ -145,7 +156,8 @@ class Watch:
         """Close the window when it is due, or when there is something to say."""
         full = self._window.n >= self._settings.samples
         late = now_ns - self._opened_ns >= self._settings.interval_s * NANOSECONDS
-        if full or late or self._verdicts or self._alarming.due(self._settings.samples):
+        changed = any(verdict.change for verdict in self._verdicts)
+        if full or (late and self._window.n) or changed or self._alarming.due(self._settings.samples):
             self.close_window(now_ns)
 
     def end(self, now_ns: int) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from agent.contracts import Array, Classification, Decoder, Payload, Prediction, Regression, Runner
 from agent.errors import BundleError, FrameError
 from agent.monitor import reference as references
+from agent.monitor.accuracy import LARGEST_TRUTH
 from agent.monitor.features import FeatureSet
 from agent.monitor.groups import NO_GROUPS, Groups, group_classes, predicted_class
 from agent.monitor.pixels import pixel_counts
@@ -81,7 +82,8 @@ def build(
 ) -> Built:
     """Run ``subject`` over ``inputs`` (``total`` of them) and make the reference.
 
-    Raises BundleError when more than ``MOST_SKIPPED`` are unusable or fewer than ``FEWEST`` usable.
+    Raises BundleError when more than ``MOST_SKIPPED`` are unusable or fewer than ``FEWEST`` usable, and
+    for a label of a regression beyond ``LARGEST_TRUTH``.
     """
     score = _Score()
     skipped: list[str] = []
@@ -96,6 +98,7 @@ def build(
                 _check_skipped(skipped, total)
                 continue
             rows.add(given.name, row, prediction, view)
+            _check_label(given, prediction)
             score.add(prediction, given.label)
         return Built(
             reference=rows.reference(labels=labels, fingerprint=fingerprint, score=score),
@@ -110,6 +113,14 @@ def _check_skipped(skipped: list[str], total: int) -> None:
     if len(skipped) > MOST_SKIPPED * total:
         shown = skipped[:_SHOWN]
         raise BundleError(f"more than {MOST_SKIPPED:.0%} of the {total} inputs cannot be used", *shown)
+
+
+def _check_label(given: Input, prediction: Prediction) -> None:
+    """No larger than a late label may be: its squared error must stay a number."""
+    label = given.label
+    if isinstance(prediction, Regression) and label is not None and not abs(label) <= LARGEST_TRUTH:
+        message = f"{given.name}: expected a label within ±{LARGEST_TRUTH:g}, got {label!r}"
+        raise BundleError(plain_text(message))
 
 
 @dataclass(kw_only=True, slots=True)

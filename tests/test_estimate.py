@@ -246,6 +246,8 @@ def test_an_estimator_of_other_features_is_refused() -> None:
         (("scatter", "half"), [0.1], "scatter.half: expected 3 numbers of 0 or more"),
         (("scatter", "above", 0), 0.1, "scatter.above: must begin with 0 and never fall"),
         (("outermost",), 0.0, "outermost: expected a distance, got 0.0"),
+        (("outermost",), 1e-300, "outermost: expected a distance, got 1e-300"),
+        (("trees", "cut", 0), 1e300, "trees.cut: must be within ±1e+60"),
         (("reference",), 1.5, "reference, baseline: must be at most 1"),
         (("inputs",), 3, "unknown key 'inputs'"),
     ],
@@ -259,6 +261,26 @@ def test_a_damaged_file_says_where(path: tuple[str | int, ...], value: object, p
     with pytest.raises(BundleError) as raised:
         decode(json.dumps(file).encode())
     assert any(problem in found for found in raised.value.problems), raised.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("centre", 1e300, "ridge.centre: must be within ±1e+60"),
+        ("weights", -1e300, "ridge.weights: must be within ±1e+60"),
+        ("intercept", 1e300, "ridge.intercept: must be within ±1e+60"),
+        ("scale", 1e-300, "ridge.scale: must be more than 0"),
+    ],
+)
+def test_a_ridge_is_bounded(name: str, value: float, problem: str) -> None:
+    file = json.loads(encode(dataclasses.replace(ESTIMATOR, regression=RIDGE, method="ridge")))
+    if name == "intercept":
+        file["ridge"][name] = value
+    else:
+        file["ridge"][name][0] = value
+    with pytest.raises(BundleError) as raised:
+        decode(json.dumps(file).encode())
+    assert raised.value.problems == (f"estimator.json: {problem}",)
 
 
 @given(st.binary(max_size=200))

@@ -21,6 +21,7 @@ from agent.telemetry.messages import (
     RankedCause,
     Stream,
 )
+from tools.collector.current import current_accuracy
 from tools.collector.fleet import Device, fleet
 from tools.collector.machine import troubles
 from tools.collector.store import Store
@@ -31,6 +32,7 @@ from tools.collector.words import (
     describe,
     describe_estimate,
     estimate_figure,
+    has_fallen,
     seems_fallen,
     stream_text,
 )
@@ -100,6 +102,24 @@ def test_with_labels_they_speak_and_the_estimate_stands_beside(tmp_path: Path) -
     assert (entry["accuracy"], entry["accuracy_from"]) == (0.97, "labels")
     assert entry["loss_points"] == pytest.approx(0.5)
     assert entry["estimate"]["value"] == 0.712
+
+
+def test_labels_of_chosen_frames_prove_nothing(tmp_path: Path) -> None:
+    chosen = Accuracy(
+        n=40, accuracy=0.2, low=0.1, high=0.3, reference=0.975, method="Wilson, of chosen frames only"
+    )
+    assert not has_fallen(chosen, 0.975)
+    assert describe(chosen, 0.975).endswith(": chosen frames do not tell the model's")
+    for estimate, now in ((LOW, (0.712, "estimate")), (ABSTAINS, (0.2, "labels")), (None, (0.2, "labels"))):
+        current = current_accuracy(chosen, 0.975, estimate)
+        assert (current.accuracy, current.origin) == now
+        assert (current.loss_points is None) == (current.origin == "labels")
+
+
+def test_agreement_is_no_accuracy() -> None:
+    agreement = replace(LOW, method="agreement with the undisturbed model, replay (trees)")
+    current = current_accuracy(None, 0.975, agreement)
+    assert (current.origin, current.accuracy, current.loss_points) == ("estimate", None, None)
 
 
 def test_what_abstains_is_no_accuracy(tmp_path: Path) -> None:
@@ -322,6 +342,13 @@ def test_labels_say_how_their_interval_was_made() -> None:
     assert describe(Accuracy(n=200, accuracy=0.6, low=0.55, high=0.65, method="PPI++"), 0.975) == (
         "accuracy 60.0 % against 97.5 % held out (n = 200, 90 % interval by PPI++ 55.0–65.0): fallen"
     )
+
+
+def test_the_interval_of_a_small_error_keeps_its_digits() -> None:
+    small = Accuracy(n=200, mse=0.0123, low=0.0101, high=0.0145)
+    assert "90 % interval 0.0101–0.0145" in describe(small, None)
+    large = Accuracy(n=200, mse=51.2, low=44.0, high=58.5)
+    assert "90 % interval 44.0–58.5" in describe(large, None)
 
 
 def test_a_match_is_never_said_without_its_strength() -> None:

@@ -195,6 +195,7 @@ NOTHING = {"value": None, "low": None, "high": None, "method": "", "abstained": 
         (ESTIMATE, False, "81.24", "9.76"),
         (ESTIMATE | {"reference": None}, False, "81.24", "None"),
         (ESTIMATE | NOTHING, False, "None", "None"),
+        (ESTIMATE | {"method": "agreement with the undisturbed model, trees"}, False, "None", "None"),
         (ESTIMATE, True, "", ""),
         (None, False, "", ""),
     ],

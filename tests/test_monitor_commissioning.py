@@ -242,3 +242,11 @@ def test_key_differs_with_every_part() -> None:
     keys = {baseline_key(*parts) for parts in [("a", "b", 3.0), ("a", "b", 2.0), ("ab", "", 3.0), ("a", "b")]}
     assert len(keys) == 4
     assert all(len(key) == 64 for key in keys)
+
+
+def test_a_night_without_a_camera_after_the_first_frame_does_not_complete_the_day() -> None:
+    baseline = Baseline(wanted())
+    row = np.zeros(len(FEATURES), np.float32)
+    for at_s in (0, 25 * 3600, 25 * 3600 + 10, 25 * 3600 + 20):
+        baseline.add(row, predicted=None, right=None, at_ns=at_s * 1_000_000_000)
+    assert baseline.hours < 0.2

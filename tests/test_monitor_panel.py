@@ -434,3 +434,25 @@ def test_a_sensor_that_never_varied_alarms_when_it_does(rng):
     assert not panel.score(sensor_window(reference, window), 1e-4).drifted
     window[:, 2] += rng.normal(size=SAMPLES)
     assert panel.score(sensor_window(reference, window), 1e-5).drifted
+
+
+def test_a_feature_that_never_varied_is_no_reason_to_fail() -> None:
+    rows = np.random.default_rng(9).normal(size=(800, 2)).astype(np.float32)
+    rows[:, 0] = 3.0
+    reference = build(
+        features=("constant", "other"),
+        families=("value", "value"),
+        profile_rows=rows[:400],
+        profile_groups=np.full(400, -1),
+        pixels=np.zeros((0, 256), np.int64),
+        calibration=np.full((400, 2), rows[0], np.float32),
+        calibration_groups=np.full(400, -1),
+        groups=NO_GROUPS,
+        fingerprint="0" * 64,
+    )
+    null = calibrate(reference, samples=50, resamples=1000, seed=1)
+    detector = PanelDetector(reference=reference, null=null, false_alarms_per_month=1.0)
+    for at in range(50):
+        score = detector.add(Sampled(row=rows[0], group=-1, right=None, at_ns=at * 10**12, independent=True))
+    assert score is not None
+    assert 0 < score.p <= 1

@@ -16,6 +16,7 @@ from agent.monitor.groups import NO_GROUPS
 from agent.monitor.reference import build
 from agent.monitor.signatures import (
     Library,
+    axes_of,
     cosine,
     decode,
     encode,
@@ -90,6 +91,16 @@ def test_columns_out_of_step_show_along_the_axes(rng):
     deviations = np.sqrt(np.linalg.eigvalsh(np.corrcoef(together.T)))
     expected = np.log(np.sqrt(np.linalg.eigvalsh(np.corrcoef(apart.T)).mean()) / deviations)
     np.testing.assert_allclose(made[4:], expected, atol=0.05)
+
+
+def test_axes_computed_before_give_the_same_signature(rng):
+    rows = rng.normal(size=(50, 2)).astype(np.float32)
+    vector, image = reference_of(rows, ("value", "value")), reference_of(rows)
+    assert axes_of(image) is None
+    given = signature(rows, vector, along=axes_of(vector))
+    np.testing.assert_array_equal(given, signature(rows, vector))
+    assert len(given) == 6
+    np.testing.assert_allclose(given[4:], 0, atol=1e-6)  # its own rows are as wide as usual
 
 
 def test_the_cosine_is_that_of_textbooks():
@@ -261,6 +272,7 @@ def changed(**entries):
     [
         ({"inputs": 0}, "signatures.json.inputs: expected 1 or more, got 0"),
         ({"faults": []}, "signatures.json.faults: expected 1 … 4096, got 0"),
+        ({"unlike_above": 1e-300}, "signatures.json.unlike_above: must be more than 0"),
         ({"pointed_above": 0.0}, "signatures.json.pointed_above: must be more than 0"),
         ({"kind": "speed"}, "signatures.json.kind: expected one of accuracy, mse, got 'speed'"),
         ({"features": ["a"]}, "signatures.json.features: are not the reference's"),

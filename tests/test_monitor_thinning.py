@@ -108,3 +108,24 @@ def test_lag_1_is_unknown_for_a_few_independent_frames() -> None:
     thinning = Thinning(3.0)
     feed(thinning, scenes(128, 50))
     assert thinning.lag_1 is None
+
+
+def test_at_another_pace_it_is_measured_anew() -> None:
+    rng = np.random.default_rng(4)
+    thinning = Thinning(3.0, 128)
+
+    def show(scenes: int, frames: int) -> int:
+        independent = 0
+        for _ in range(scenes):
+            scene = rng.normal(size=4)
+            for _ in range(frames):
+                row = (scene + 0.1 * rng.normal(size=4)).astype(np.float32)
+                passed = thinning.add(row, predicted=None, right=None, at_ns=0)
+                independent += sum(frame.independent for frame in passed)
+        return independent
+
+    show(200, 5)
+    assert 8 <= thinning.interval <= 20
+    thinning.restart()
+    assert thinning.dwell_samples is None
+    assert show(40, 50) <= 40

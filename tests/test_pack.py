@@ -95,6 +95,22 @@ def test_held_out_error_of_a_regression(tmp_path: Path) -> None:
     assert packed.decoder_reason == "one output of a single number"
 
 
+def test_a_label_beyond_every_scale_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_a_large_one(path: Path, count: int) -> Path:
+        path = write(path, count)
+        lines = path.read_text().splitlines()
+        reading = lines[3].split(",")[0]
+        path.write_text("\n".join([*lines[:3], f"{reading},1e200", *lines[4:]]) + "\n")
+        return path
+
+    write = bundles.write_vectors
+    monkeypatch.setattr(bundles, "write_vectors", with_a_large_one)
+    with pytest.raises(BundleError) as caught:
+        bundles.pack_vectors(tmp_path, count=40)
+    (problem,) = caught.value.problems
+    assert problem.endswith(": expected a label within ±1e+60, got 1e+200")
+
+
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     first = bundles.pack_images(tmp_path / "a", count=40).data
     second = bundles.pack_images(tmp_path / "b", count=40).data

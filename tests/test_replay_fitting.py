@@ -191,6 +191,22 @@ def test_the_interval_grows_with_the_shift_and_with_fewer_frames(classifier: Est
     assert half(0, 500) < half(0, 40) < half(0, 15)
 
 
+def test_the_interval_is_no_narrower_than_the_healthy_figure_is_known() -> None:
+    """Alone, confidence repeats itself on windows of the inputs it was fitted on."""
+    full = classifier_replay(60)
+    held_out = full.held_out
+    alike = Replay(
+        kind=full.kind,
+        features=FEATURES,
+        conditions=full.conditions[:1],
+        held_out=held_out,
+    )
+    estimator = fit_classifier(alike)
+    base, labelled = estimator.baseline, 60 + len(held_out.rows)
+    known = 1.645 * np.sqrt(max(base * (1 - base), 0.01) * estimator.scatter.share / labelled)
+    assert estimator.scatter.half.min() >= known - 1e-4
+
+
 def test_equal_replays_give_equal_bytes() -> None:
     replay = classifier_replay(60)
     first, second = encode(fit_classifier(replay)), encode(fit_classifier(replay))

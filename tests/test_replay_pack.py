@@ -1,5 +1,6 @@
 """What replayed faults taught goes into the bundle, is verified there, and is shown."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -17,6 +18,7 @@ from agent import manifest as manifests
 from agent.errors import BundleError
 from agent.monitor import estimate, signatures
 from calibration.packing import Packed
+from calibration.replay import learning
 from tools.cli import main
 
 pytestmark = pytest.mark.runtime
@@ -75,6 +77,19 @@ def test_what_was_learnt_is_read_back(packed: Packed) -> None:
     assert {f"litewatch/{name}" for name in files} <= listed
     with zipfile.ZipFile(io.BytesIO(packed.data)) as opened:
         assert all(file.compress_type == zipfile.ZIP_STORED for file in opened.infolist())
+
+
+def test_what_cannot_be_read_back_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*given: Any) -> Any:
+        return dataclasses.replace(fit(*given), outermost=1e300)
+
+    fit = learning.fitting.fit
+    monkeypatch.setattr(learning.fitting, "fit", unreadable)
+    made = bundles.pack_vectors(tmp_path, count=120, replay_inputs=40)
+    assert made.learnt.estimator is made.learnt.signatures is None
+    assert "estimator.json: outermost: expected a distance" in made.learnt.reason
 
 
 def test_equal_inputs_teach_equal_bytes(packed: Packed, tmp_path: Path) -> None:

@@ -304,3 +304,61 @@ def test_detectors_for_windows_of_another_size_are_asked_for_anew(reference: Ref
     feed(bench.watch, 40)
     assert late.seen == []
     assert [window.samples for window in bench.sink.windows] == [40]
+
+
+def test_a_standing_notice_does_not_hide_what_comes_later(reference: Reference) -> None:
+    known = replace(reference, accuracy=0.9)
+    bench = make_watch(known, samples=40, estimator=Falling())
+    bench.attach(known, Recording(samples=40, answers=[1e-9] * 20))
+    end_s = feed(bench.watch, 120)
+    assert [alarm.severity for alarm in bench.alarms] == ["notice"]
+    feed(bench.watch, 120, begin_s=end_s, shift=3.0)
+    assert [(alarm.status, alarm.severity) for alarm in bench.alarms][-1] == ("raised", "critical")
+    assert bench.alarms[-1].loss_points is not None
+    assert bench.alarms[-1].loss_points > 30
+    assert len(bench.alarms) <= 4  # said when it has become worse, not over and over
+
+
+def test_scores_without_a_change_do_not_cut_windows_short(reference: Reference) -> None:
+    bench = make_watch(reference)
+    bench.attach(reference, Recording(samples=20), Recording(samples=21, name="other"))
+    feed(bench.watch, 100)
+    assert [window.samples for window in bench.sink.windows] == [20] * 5
+    assert sum(len(window.drift) for window in bench.sink.windows) == 9
+
+
+def test_nothing_is_estimated_while_no_frame_comes(reference: Reference) -> None:
+    class Counting(Falling):
+        asked = 0
+
+        def estimate(self, rows: np.ndarray, *, effective_n: float) -> Estimate:
+            Counting.asked += 1
+            return super().estimate(rows, effective_n=effective_n)
+
+    bench = make_watch(reference, estimator=Counting())
+    end_s = feed(bench.watch, 20)
+    before = Counting.asked
+    for second in range(500):
+        bench.watch.tick(int((end_s + second) * SECOND))
+    assert Counting.asked == before
+
+
+def test_commissioning_anew_ends_a_standing_alarm(reference: Reference) -> None:
+    baseline = Baseline(Wanted(key="k", features=3, hours=1.0, samples=100))
+    bench = make_watch(reference, baseline=baseline)
+    bench.attach(reference, Recording(samples=20, answers=[1e-9]))
+    feed(bench.watch, 20)
+    assert bench.watch.alarmed
+    bench.watch.forget(now_ns=10**12)
+    assert not bench.watch.alarmed
+    assert [alarm.status for alarm in bench.alarms] == ["raised", "cleared"]
+
+
+def test_what_could_not_be_learned_leaves_the_bundles_reference(reference: Reference) -> None:
+    baseline = Baseline(Wanted(key="k", features=3, hours=0.001, samples=100))
+    bench = make_watch(reference, baseline=baseline)
+    feed(bench.watch, 100)
+    assert [wanted.against for wanted in bench.asked] == ["training", "commissioning"]
+    bench.watch.missed()
+    bench.watch.missed()  # and that could not be learned, either: it is not asked for over and over
+    assert [wanted.against for wanted in bench.asked] == ["training", "commissioning", "training"]

@@ -24,7 +24,7 @@ _WINDOW = 2.0
 _CHUNKS = 16
 _ENOUGH_CHUNKS = 8
 _CONFIRMED = 1.5
-_MOST_FEATURES = 64
+MOST_FEATURES = 64
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -47,7 +47,7 @@ def measure(rows: Rows) -> Autocorrelation | None:
     fewer than FEWEST rows, or when no feature varies."""
     if len(rows) < FEWEST:
         return None
-    rows = rows[:, :: -(-rows.shape[1] // _MOST_FEATURES)]
+    rows = rows[:, :: -(-rows.shape[1] // MOST_FEATURES)]
     longest = min(len(rows), LONGEST)
     length = min(SHORTEST, longest)
     found = _measured(rows, length)

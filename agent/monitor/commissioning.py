@@ -92,6 +92,7 @@ class Baseline:
         self._observed_s = 0.0
         self._due_s = 0.0
         self._newest_ns: int | None = None
+        self._doubted_s = 0.0
         self._gaps: deque[float] = deque(maxlen=32)
 
     @property
@@ -225,11 +226,22 @@ class Baseline:
         """Add the time since the last frame to what was observed, unless nobody was looking."""
         if self._newest_ns is not None:
             gap = max(at_ns - self._newest_ns, 0) / _NANOSECONDS
-            usual = statistics.median(self._gaps) if self._gaps else gap
+            self._observed_s += self._counted_s(gap)
             self._gaps.append(gap)
-            looked_away = gap > max(LONGEST_GAP_S, GAPS_AS_LONG * usual)
-            self._observed_s += usual if looked_away else gap
         self._newest_ns = at_ns
+
+    def _counted_s(self, gap_s: float) -> float:
+        """How much of a gap was observed. Of a long first one only LONGEST_GAP_S, until the next shows
+        that this source is so slow: a night without a camera must not complete the day."""
+        if not self._gaps:
+            counted = min(gap_s, LONGEST_GAP_S)
+            self._doubted_s = gap_s - counted
+            return counted
+        doubted, self._doubted_s = self._doubted_s, 0.0
+        confirmed = doubted if self._gaps[-1] <= GAPS_AS_LONG * gap_s else 0.0
+        usual = statistics.median(self._gaps)
+        looked_away = gap_s > max(LONGEST_GAP_S, GAPS_AS_LONG * usual)
+        return confirmed + (usual if looked_away else gap_s)
 
 
 def baseline_key(*parts: str | float) -> str:

@@ -70,7 +70,7 @@ def _problems(file: SignatureFile, features: tuple[str, ...] | None) -> Iterator
     if not 1 <= len(file.faults) <= MAX_FAULTS:
         yield f"faults: expected 1 … {MAX_FAULTS}, got {len(file.faults)}"
     for name in ("shifted_above", "pointed_above", "unlike_above"):
-        if not getattr(file, name) > 0:
+        if not getattr(file, name) >= 1e-12:
             yield f"{name}: must be more than 0"
 
 

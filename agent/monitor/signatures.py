@@ -49,6 +49,7 @@ _HAIR = 1e-3
 _VALUE = "value"
 
 Floats = NDArray[np.float64]
+Axes = tuple[NDArray[np.int64], Floats, Floats]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +201,7 @@ def cosine(vectors: Floats, signature: Floats) -> Floats:
     return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
 
 
-def signature(rows: NDArray[np.float32], reference: Reference) -> Floats:
+def signature(rows: NDArray[np.float32], reference: Reference, *, along: Axes | None = None) -> Floats:
     """The signature of ``rows`` (N, F), N at least 2, against ``reference``: float64 (D,).
 
     Raises ValueError for fewer rows.
@@ -209,7 +210,7 @@ def signature(rows: NDArray[np.float32], reference: Reference) -> Floats:
         raise ValueError(f"a signature needs at least 2 rows, got {len(rows)}")
     centre, deviation = standard(reference)
     values = (np.asarray(rows, dtype=np.float64) - centre) / deviation
-    made = np.concatenate([values.mean(axis=0), _widths(values, reference)])
+    made = np.concatenate([values.mean(axis=0), _widths(values, along or axes_of(reference))])
     return np.asarray(np.clip(made, -FURTHEST, FURTHEST))
 
 
@@ -220,27 +221,26 @@ def standard(reference: Reference) -> tuple[Floats, Floats]:
     return profile.mean, np.maximum(deviation, _HAIR * np.maximum(np.abs(profile.mean), _HAIR))
 
 
-def _widths(values: Floats, reference: Reference) -> Floats:
-    """Log deviations of standardized ``values`` (N, F), and along the axes of the vector's part."""
-    widths = [values.std(axis=0)]
-    for block, axes in _vector(values, reference):
-        usual = np.sqrt(_spread_along(reference, axes))
-        widths.append((block @ axes).std(axis=0) / usual)
-    joined = np.concatenate(widths)
-    return np.asarray(np.log(np.maximum(joined, NARROWEST)), dtype=np.float64)
-
-
-def _vector(values: Floats, reference: Reference) -> list[tuple[Floats, Floats]]:
-    """The vector's elements of ``values`` (N, V) with their principal axes (V, V); none for images."""
+def axes_of(reference: Reference) -> Axes | None:
+    """The vector's elements, their principal axes (V, V) and the usual deviation along each; None for
+    images."""
     at = _elements(reference)
     if not 2 <= len(at) <= MOST_AXES:
-        return []
-    return [(values[:, at], np.linalg.eigh(_correlation(reference, at))[1])]
+        return None
+    correlation = _correlation(reference, at)
+    axes = np.linalg.eigh(correlation)[1]
+    variances = np.einsum("ik,ij,jk->k", axes, correlation, axes)
+    return at, axes, np.sqrt(np.maximum(variances, NARROWEST**2))
 
 
-def _spread_along(reference: Reference, axes: Floats) -> Floats:
-    variances = np.einsum("ik,ij,jk->k", axes, _correlation(reference, _elements(reference)), axes)
-    return np.asarray(np.maximum(variances, NARROWEST**2), dtype=np.float64)
+def _widths(values: Floats, along: Axes | None) -> Floats:
+    """Log deviations of standardized ``values`` (N, F), and along the axes of the vector's part."""
+    widths = [values.std(axis=0)]
+    if along is not None:
+        at, axes, usual = along
+        widths.append((values[:, at] @ axes).std(axis=0) / usual)
+    joined = np.concatenate(widths)
+    return np.asarray(np.log(np.maximum(joined, NARROWEST)), dtype=np.float64)
 
 
 def _elements(reference: Reference) -> NDArray[np.int64]:

@@ -83,7 +83,9 @@ class Steady:
         usable = np.flatnonzero(varies <= UNSTEADY**2)
         self._offset, self._matrix = offset[usable], matrix[:, usable]
         # The smallest of many uncertain numbers are too small by chance: none counts below their mean.
-        self.uncertainty = np.sqrt(np.maximum(varies[usable], varies[usable].mean()) + known)
+        self.uncertainty = np.sqrt(
+            np.maximum(varies[usable], varies[usable].mean() if len(usable) else 0.0) + known
+        )
 
 
 def _unforeseen(reference: Reference, wander: Wander) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.monitor import autocorrelation
-from agent.monitor.autocorrelation import LONGEST, Autocorrelation
+from agent.monitor.autocorrelation import LONGEST, MOST_FEATURES, Autocorrelation
 
 INDEPENDENT_LAG_1 = 0.1
 """Neighbours correlated less than this (and the chance of the measurement) are independent."""
@@ -50,6 +50,10 @@ class Thinning:
         """``multiple`` 0 takes every frame for independent, at once."""
         self._multiple = multiple
         self._first = max(first, autocorrelation.FEWEST)
+        self.restart()
+
+    def restart(self) -> None:
+        """Frames come at another pace from here on: how much one says is measured anew."""
         self._rows = _Newest(LONGEST)
         self._independent = _Newest(_WINDOW)
         self._held: list[Passed] = []
@@ -84,9 +88,9 @@ class Thinning:
         """Take in the next sampled frame. The frames whose verdict it brings, oldest first."""
         frame = Passed(row=row, predicted=predicted, right=right, at_ns=at_ns, independent=False)
         if self._multiple == 0:
-            self._independent.add(row)
+            self._independent.add(row[:: -(-len(row) // MOST_FEATURES)])
             return (replace(frame, independent=True),)
-        self._rows.add(row)
+        self._rows.add(row[:: -(-len(row) // MOST_FEATURES)])
         self._held.append(frame)
         self._until_measured -= 1
         if self._measured is None and self._until_measured > 0:
@@ -111,7 +115,7 @@ class Thinning:
         if self._until_independent > 0:
             return False
         self._until_independent = self._interval
-        self._independent.add(frame.row)
+        self._independent.add(frame.row[:: -(-len(frame.row) // MOST_FEATURES)])
         return True
 
     def _measure(self) -> None:

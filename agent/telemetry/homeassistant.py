@@ -178,7 +178,8 @@ def _loss(announced: Announced) -> dict[str, Any]:
 
 
 def _from_estimate(announced: Announced, shown: str, *, needs: str = "") -> dict[str, Any]:
-    known = f"{_ESTIMATE}.value is number{needs}"
+    agreement = f"({_ESTIMATE}.method or '').startswith('agreement')"
+    known = f"{_ESTIMATE}.value is number and not {agreement}{needs}"
     return {
         "state_topic": _topic(announced, "window"),
         "value_template": (

@@ -56,6 +56,7 @@ class _Subject:
     losses: tuple[NDArray[np.float64], ...]
     basis: Basis
     baseline: float
+    labelled: int
 
     def figure(self, loss: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean losses in the unit that is learnt: accuracy, agreement, or root mean squared error."""
@@ -129,7 +130,12 @@ def _subject(replay: Replay, reference: Reference) -> _Subject:
     )
     baseline = math.sqrt(loss.mean()) if measure == "mse" else 1.0 - float(loss.mean())
     return _Subject(
-        measure=measure, conditions=replay.conditions, losses=losses, basis=basis, baseline=baseline
+        measure=measure,
+        conditions=replay.conditions,
+        losses=losses,
+        basis=basis,
+        baseline=baseline,
+        labelled=len(rows),
     )
 
 
@@ -250,7 +256,8 @@ def _scatter(subject: _Subject, judged: _Judged, method: str) -> Scatter:
     above = np.quantile(shift, np.arange(BINS) / BINS)
     above[0] = 0.0
     bins = np.searchsorted(above, shift, side="right") - 1
-    halves = [_conformal(np.abs(judged.errors[method][bins == at])) for at in range(BINS)]
+    known = _known(subject)
+    halves = [max(_conformal(np.abs(judged.errors[method][bins == at])), known) for at in range(BINS)]
     # A larger shift is never known better: fewer windows must not make it look so.
     return Scatter(
         above=np.round(above, _DIGITS),
@@ -258,6 +265,15 @@ def _scatter(subject: _Subject, judged: _Judged, method: str) -> Scatter:
         worth=round(float(judged.windows.worth.mean()), _DIGITS),
         share=_open_share(subject),
     )
+
+
+def _known(subject: _Subject) -> float:
+    """Half the interval of the healthy figure itself: so few labelled inputs do not tell it better."""
+    if subject.measure == "agreement":
+        return 0.0
+    base = subject.baseline
+    single = base**2 if subject.measure == "mse" else max(base * (1 - base), 0.01)
+    return round(1.645 * math.sqrt(single * _open_share(subject) / subject.labelled), _DIGITS)
 
 
 def _conformal(errors: NDArray[np.float64]) -> float:

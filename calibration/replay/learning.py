@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from agent.errors import FrameError
+from agent.errors import BundleError, FrameError
+from agent.monitor import estimate
+from agent.monitor import signatures as signature_files
 from agent.monitor.estimate import Estimator
 from agent.monitor.reference import Reference
 from agent.monitor.signatures import Library
@@ -50,10 +52,14 @@ def learn(
             chosen, inputs=inputs, kind=kind, spec=spec, subject=subject, progress=progress
         )
         signatures = library.learn(made, reference)
-    except (FrameError, ValueError) as error:
+        estimator = fitting.fit(made, reference)
+        # What no device could read back is no reason to pack nothing.
+        estimate.decode(estimate.encode(estimator), features=reference.features)
+        signature_files.decode(*signature_files.encode(signatures), features=reference.features)
+    except (BundleError, FrameError, OverflowError, ValueError) as error:
         return Learnt(reason=f"nothing could be learnt from replayed faults: {error}")
     return Learnt(
-        estimator=fitting.fit(made, reference),
+        estimator=estimator,
         signatures=signatures,
         inputs=len(made.conditions[0].rows),
         held_out=len(made.held_out.rows),

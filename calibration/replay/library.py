@@ -82,11 +82,14 @@ def _halves(replay: Replay, reference: Reference, *, seed: int) -> Floats:
     inputs, large and small, over the deviation that their sizes explain. (DRAWS, D)."""
     rows = np.concatenate([replay.held_out.rows, replay.conditions[0].rows])
     rng = np.random.default_rng(seed)
+    along = signatures.axes_of(reference)
     found = []
     for at in range(DRAWS):
         size = max(len(rows) // WINDOW_PARTS[at % len(WINDOW_PARTS)], 2)
         drawn = rows[rng.permutation(len(rows))]
-        window, rest = (signatures.signature(part, reference) for part in (drawn[:size], drawn[size:]))
+        window, rest = (
+            signatures.signature(part, reference, along=along) for part in (drawn[:size], drawn[size:])
+        )
         found.append((window - rest) / np.sqrt(1 / size + 1 / (len(rows) - size)))
     return np.array(found)
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.telemetry.messages import About, Accuracy, Estimate
+from tools.collector.words import of_chosen_frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Current:
     """Accuracy now: from labels where there are any, else estimated. ``loss_points`` is the reference
-    minus ``accuracy``, in points of 100. None: not known that way, as for a regression."""
+    minus ``accuracy``, in points of 100. None: not known that way, as for a regression or
+    detections."""
 
     origin: Literal["labels", "estimate"] | None
     accuracy: float | None = None
@@ -28,16 +30,18 @@ def reference_of(accuracy: Accuracy | None, about: About | None) -> float | None
 def current_accuracy(
     accuracy: Accuracy | None, reference: float | None, estimate: Estimate | None
 ) -> Current:
-    """What labels say; without labels what is estimated, unless that abstains."""
-    if accuracy is not None and accuracy.n:
+    """What labels say; without labels what is estimated, unless that abstains. Labels of chosen frames only
+    speak where nothing is estimated, and tell no loss."""
+    estimated = estimate is not None and estimate.value is not None
+    if accuracy is not None and accuracy.n and not (estimated and of_chosen_frames(accuracy)):
         loss = None
-        if accuracy.accuracy is not None and reference is not None:
+        if accuracy.accuracy is not None and reference is not None and not of_chosen_frames(accuracy):
             loss = 100 * (reference - accuracy.accuracy)
         low, high = (accuracy.low, accuracy.high) if accuracy.accuracy is not None else (None, None)
         return Current(origin="labels", accuracy=accuracy.accuracy, low=low, high=high, loss_points=loss)
     if estimate is None or estimate.value is None:
         return Current(origin=None)
-    if estimate.kind == "mse":
+    if estimate.kind == "mse" or (estimate.method or "").startswith("agreement"):
         return Current(origin="estimate")
     expected = estimate.reference if estimate.reference is not None else reference
     loss = 100 * (expected - estimate.value) if expected is not None else None

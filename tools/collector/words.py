@@ -7,9 +7,14 @@ accuracy was lost.
 from agent.telemetry.messages import Accuracy, Alarm, Commissioning, Estimate, RankedCause, Stream
 
 
+def of_chosen_frames(accuracy: Accuracy) -> bool:
+    """Whether all labels are of frames kept for what they show: a figure of those, not of the model."""
+    return (accuracy.method or "").endswith("of chosen frames only")
+
+
 def has_fallen(accuracy: Accuracy | None, reference: float | None) -> bool:
-    """Whether the reference lies outside the interval, on the better side."""
-    if accuracy is None or reference is None or accuracy.n == 0:
+    """Whether the reference lies outside the interval, on the better side; chosen frames cannot tell."""
+    if accuracy is None or reference is None or accuracy.n == 0 or of_chosen_frames(accuracy):
         return False
     if accuracy.mse is not None:
         return accuracy.low is not None and accuracy.low > reference
@@ -30,16 +35,19 @@ def describe(accuracy: Accuracy | None, reference: float | None) -> str:
     if accuracy is None or accuracy.n == 0:
         return "no labels yet: accuracy is not measured"
     fell = has_fallen(accuracy, reference)
+    same = "as held out, within chance"
+    if of_chosen_frames(accuracy):
+        same = "chosen frames do not tell the model's"
     if accuracy.mse is not None:
         against = f" against {reference:.4g} held out" if reference is not None else ""
-        verdict = _verdict(fell, reference, worse="risen", same="as held out, within chance")
+        verdict = _verdict(fell, reference, worse="risen", same=same)
         spread = _labelled_interval(accuracy, unit=1.0)
         return f"MSE {accuracy.mse:.4g}{against} (n = {accuracy.n}{spread}): {verdict}"
     if accuracy.accuracy is None:
         return f"{accuracy.n} labels, no accuracy"
     interval = _labelled_interval(accuracy, unit=100.0)
     against = f" against {100 * reference:.1f} % held out" if reference is not None else ""
-    verdict = _verdict(fell, reference, worse="fallen", same="as held out, within chance")
+    verdict = _verdict(fell, reference, worse="fallen", same=same)
     return f"accuracy {100 * accuracy.accuracy:.1f} %{against} (n = {accuracy.n}{interval}): {verdict}"
 
 
@@ -130,7 +138,8 @@ def _labelled_interval(accuracy: Accuracy, *, unit: float) -> str:
     if accuracy.low is None or accuracy.high is None:
         return ""
     method = f" by {accuracy.method}" if accuracy.method else ""
-    return f", 90 % interval{method} {unit * accuracy.low:.1f}–{unit * accuracy.high:.1f}"
+    digits = ".1f" if unit > 1 or accuracy.low >= 1 else ".3g"
+    return f", 90 % interval{method} {unit * accuracy.low:{digits}}–{unit * accuracy.high:{digits}}"
 
 
 def _verdict(fell: bool, reference: float | None, *, worse: str, same: str) -> str:

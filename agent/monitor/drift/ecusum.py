@@ -41,6 +41,7 @@ _RIDGE = 1.0
 _FOLLOWED = 20.0
 _NANOSECONDS = 1e9
 _FEWEST_DURATIONS = 4
+_AT_ONCE = 256
 
 Floats = NDArray[np.float64]
 
@@ -216,7 +217,9 @@ class _Watching:
         self._right.append(sampled.right)
         self._independent += sampled.independent
         options = self._options
-        long = len(self._rows) >= options.block and self._independent >= options.scenes
+        if len(self._rows) >= _AT_ONCE:
+            self._fold()
+        long = self._folded + len(self._rows) >= options.block and self._independent >= options.scenes
         if not long and self._independent < options.independent:
             return None
         self._durations.append(max(sampled.at_ns - self._opened_ns, 1) / _NANOSECONDS)
@@ -226,12 +229,13 @@ class _Watching:
 
     def _bet(self) -> None:
         """Settle the block's bet."""
-        here = self._expected.place(np.array(self._rows, dtype=np.float32))
+        self._fold()
+        here = self._places / self._folded
         share = min(1.0, self._independent / _FOLLOWED)
         self._place = here if self._place is None else self._place + share * (here - self._place)
         least = min(max(self._expected.at(self._place) - self._lowered, 0.0), 1.0 - 1e-6)
         stakes = np.array(STAKES) / (1.0 - least)
-        mean = statistics.fmean(self._right)
+        mean = self._rights / self._folded
         self._wealth = np.maximum(self._wealth, 1.0) * (1.0 + stakes * (least - mean))
         self._most = max(self._most, float(self._wealth.mean()))
         self._blocks += 1
@@ -259,7 +263,18 @@ class _Watching:
         self._blocks, self._most, self._independent_since = 0, 0.0, 0
         return score
 
+    def _fold(self) -> None:
+        """A frozen picture makes a block last for hours: only sums of it are kept."""
+        if self._rows:
+            rows = np.array(self._rows, dtype=np.float32)
+            self._places = self._places + self._expected.place(rows) * len(rows)
+            self._rights += math.fsum(self._right)
+            self._folded += len(rows)
+            self._rows, self._right = [], []
+
     def _clear_block(self) -> None:
         self._rows: list[NDArray[np.float32]] = []
         self._right: list[float] = []
+        self._places: Floats = np.zeros(self._expected.directions.shape[1])
+        self._rights, self._folded = 0.0, 0
         self._independent = 0

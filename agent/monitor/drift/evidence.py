@@ -20,6 +20,7 @@ from agent.monitor.scores import bin_scores, whitening
 from agent.monitor.wander import Axes, share_axes_of
 
 T2, MAX_CHI2, CLASS_CHI2, COVARIANCE = "t2", "max_chi2", "class_chi2", "covariance"
+_MOST_AT_ONCE = 128
 _PRODUCT_RIDGE = 0.02
 """Share of the identity in the correlations that whiten a vector's elements."""
 
@@ -39,7 +40,11 @@ class Statistics:
         self._whiten = whitening(wander.within if wander else reference.covariance)
         level = wander.level if wander else (shares_of(known) * scores).sum(axis=-1)
         root = math.sqrt(samples)
-        self._to_level = root * (scores[..., None] * self._whiten[:, None]).reshape(-1, len(known))
+        self._scores, self._root = scores, root
+        # In one matrix where that is small: 134 MB for a thousand features.
+        self._to_level = np.empty((0, 0))
+        if len(known) <= _MOST_AT_ONCE:
+            self._to_level = root * (scores[..., None] * self._whiten[:, None]).reshape(-1, len(known))
         self._level = root * (level @ self._whiten)
         self._bins = _Shares(known, samples)
         self._classes = _Shares(reference.profile.groups, samples)
@@ -55,6 +60,8 @@ class Statistics:
         """Of n windows: from their shares per bin (n, F, 16) for T2 (n, F) and MAX_CHI2 (n, F, 16),
         shares per group (n, G) for CLASS_CHI2, covariance of the elements (n, V, V) for COVARIANCE."""
         if name == T2:
+            if not self._to_level.size:
+                return self._root * ((given * self._scores).sum(axis=-1) @ self._whiten) - self._level
             return given.reshape(len(given), -1) @ self._to_level - self._level
         if name == COVARIANCE and self.products:
             return self.products.coordinates(given, self.samples)
@@ -83,7 +90,7 @@ class Statistics:
 
     def _quick_way(self) -> "_Quick | None":
         """A way to the same numbers for references that neither wander nor have products."""
-        if self.axes or self.products or len(self._profile.groups) > BINS:
+        if not self._to_level.size or self.axes or self.products or len(self._profile.groups) > BINS:
             return None
         return _Quick(self._profile, self.samples, self.names, self._to_level, self._level)
 

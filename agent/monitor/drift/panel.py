@@ -135,7 +135,8 @@ class PanelDetector:
         statistics = self._statistics.of(profile)
         p_values = self._null.p(statistics)
         # Šidák: with the smallest of S p-values, chance had S opportunities.
-        p = -math.expm1(len(p_values) * math.log1p(-min(p_values.values())))
+        least = min(*p_values.values(), 1.0 - 1e-12)  # 1 where no unchanged window lay nearer
+        p = -math.expm1(len(p_values) * math.log1p(-least))
         own = [*statistics.items(), *((f"{name}_p", p) for name, p in p_values.items())]
         return DriftScore(
             detector=self.name,

@@ -211,7 +211,7 @@ def _problems(file: EstimatorFile) -> Iterator[str]:
 
 
 def _number_problems(file: EstimatorFile) -> Iterator[str]:
-    if not 0 < file.outermost < _MAX:
+    if not _LEAST_STD < file.outermost < _MAX:
         yield f"outermost: expected a distance, got {file.outermost}"
     if not (0 <= file.reference < _MAX and 0 <= file.baseline < _MAX):
         yield "reference, baseline: must be 0 or more"
@@ -241,10 +241,17 @@ def _width_problems(file: EstimatorFile, width: int) -> Iterator[str]:
         for name in ("centre", "scale", "weights"):
             if len(getattr(file.ridge, name)) != width:
                 yield f"ridge.{name}: expected {width} numbers, got {len(getattr(file.ridge, name))}"
-        if any(value <= 0 for value in file.ridge.scale):
+        if any(value < _LEAST_STD for value in file.ridge.scale):
             yield "ridge.scale: must be more than 0"
+        for name, values in _bounded(file.ridge):
+            if any(abs(value) > _MAX for value in values):
+                yield f"ridge.{name}: must be within ±{_MAX:g}"
     if file.trees is not None:
         yield from _tree_problems(file.trees, width)
+
+
+def _bounded(ridge: RidgeEntry) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    return (("centre", ridge.centre), ("weights", ridge.weights), ("intercept", (ridge.intercept,)))
 
 
 def _tree_problems(trees: TreesEntry, width: int) -> Iterator[str]:
@@ -254,6 +261,8 @@ def _tree_problems(trees: TreesEntry, width: int) -> Iterator[str]:
         return
     if not all(0 <= root < nodes for root in trees.roots):
         yield f"trees.roots: expected 0 … {nodes - 1}"
+    if any(abs(value) > _MAX for value in trees.cut):
+        yield f"trees.cut: must be within ±{_MAX:g}"
     # A step always leads down the table, so that no file makes a prediction go round in circles.
     for at, (feature, right) in enumerate(zip(trees.feature, trees.right, strict=True)):
         if not -1 <= feature < width:
