@@ -263,6 +263,13 @@ class _Watching:
         self._blocks, self._most, self._independent_since = 0, 0.0, 0
         return score
 
+    def _clear_block(self) -> None:
+        self._rows: list[NDArray[np.float32]] = []
+        self._right: list[float] = []
+        self._places: Floats = np.zeros(self._expected.directions.shape[1])
+        self._rights, self._folded = 0.0, 0
+        self._independent = 0
+
     def _fold(self) -> None:
         """A frozen picture makes a block last for hours: only sums of it are kept."""
         if self._rows:
@@ -271,10 +278,3 @@ class _Watching:
             self._rights += math.fsum(self._right)
             self._folded += len(rows)
             self._rows, self._right = [], []
-
-    def _clear_block(self) -> None:
-        self._rows: list[NDArray[np.float32]] = []
-        self._right: list[float] = []
-        self._places: Floats = np.zeros(self._expected.directions.shape[1])
-        self._rights, self._folded = 0.0, 0
-        self._independent = 0

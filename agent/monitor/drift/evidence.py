@@ -61,7 +61,8 @@ class Statistics:
         shares per group (n, G) for CLASS_CHI2, covariance of the elements (n, V, V) for COVARIANCE."""
         if name == T2:
             if not self._to_level.size:
-                return self._root * ((given * self._scores).sum(axis=-1) @ self._whiten) - self._level
+                moved: Floats = (given * self._scores).sum(axis=-1) @ self._whiten
+                return self._root * moved - self._level
             return given.reshape(len(given), -1) @ self._to_level - self._level
         if name == COVARIANCE and self.products:
             return self.products.coordinates(given, self.samples)

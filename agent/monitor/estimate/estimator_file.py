@@ -238,16 +238,20 @@ def _width_problems(file: EstimatorFile, width: int) -> Iterator[str]:
         if len(row) != width or any(abs(value) > _MAX for value in row):
             yield f"centroids[{at}]: expected {width} finite numbers, got {len(row)}"
     if file.ridge is not None:
-        for name in ("centre", "scale", "weights"):
-            if len(getattr(file.ridge, name)) != width:
-                yield f"ridge.{name}: expected {width} numbers, got {len(getattr(file.ridge, name))}"
-        if any(value < _LEAST_STD for value in file.ridge.scale):
-            yield "ridge.scale: must be more than 0"
-        for name, values in _bounded(file.ridge):
-            if any(abs(value) > _MAX for value in values):
-                yield f"ridge.{name}: must be within ±{_MAX:g}"
+        yield from _ridge_problems(file.ridge, width)
     if file.trees is not None:
         yield from _tree_problems(file.trees, width)
+
+
+def _ridge_problems(ridge: RidgeEntry, width: int) -> Iterator[str]:
+    for name in ("centre", "scale", "weights"):
+        if len(getattr(ridge, name)) != width:
+            yield f"ridge.{name}: expected {width} numbers, got {len(getattr(ridge, name))}"
+    if any(value < _LEAST_STD for value in ridge.scale):
+        yield "ridge.scale: must be more than 0"
+    for name, values in _bounded(ridge):
+        if any(abs(value) > _MAX for value in values):
+            yield f"ridge.{name}: must be within ±{_MAX:g}"
 
 
 def _bounded(ridge: RidgeEntry) -> tuple[tuple[str, tuple[float, ...]], ...]:
