@@ -20,9 +20,11 @@ _log = logging.getLogger(__name__)
 
 def plan_of(monitor: MonitorConfig, *, calibration_rows: int, fps: float | None, thinning: int = 1) -> Plan:
     """What each detector has to work with; the promise is divided equally among them."""
+    detectors = max(len(monitor.detectors), 1)
     return Plan(
         samples=monitor.window.samples,
-        false_alarms_per_month=monitor.false_alarms_per_month / max(len(monitor.detectors), 1),
+        false_alarms_per_month=monitor.false_alarms_per_month / detectors,
+        shared_by=detectors,
         tolerance_points=monitor.tolerance_points,
         calibration_rows=calibration_rows,
         sampled_interval_s=monitor.sample_every / fps if fps else None,

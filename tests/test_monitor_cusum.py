@@ -274,15 +274,16 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_the_numbers() -> None:
     quick = Plan(
         samples=250,
         false_alarms_per_month=1 / 3,
+        shared_by=3,
         tolerance_points=2.0,
         calibration_rows=1000,
         sampled_interval_s=0.001,
         thinning=1,
     )
     assert Cusum().broken_promise(quick) == (
-        "monitor.false_alarms_per_month: 0.333 for cusum with an independent frame every 0.001 s is a "
-        "probability of 1.3e-10 a frame, below 2.4e-10, the least that 4,096,000 simulated frames can tell; "
-        "sample every 1.9 times as many frames",
+        "monitor.false_alarms_per_month: 1 shared by 3 detectors for cusum with an independent frame every "
+        "0.001 s is a probability of 1.3e-10 a frame, below 2.4e-10, the least that 4,096,000 simulated "
+        "frames can tell; sample every 1.9 times as many frames",
     )
 
 

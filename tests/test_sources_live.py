@@ -48,6 +48,7 @@ from tests.contract_source import (
 from tests.servers import Behaviour
 from tests.servers.mjpeg import MjpegServer
 from tests.servers.relay import Relay
+from tools.demo.broker import free_port
 
 HOST = "127.0.0.1"
 GSTREAMER = "/usr/bin/python3"
@@ -78,12 +79,6 @@ def has_gstreamer() -> bool:
 needs_gstreamer = pytest.mark.skipif(
     not has_gstreamer(), reason="needs GStreamer's RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0)"
 )
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 class TestMjpegStream(LiveSourceContract):

@@ -106,7 +106,7 @@ def write_config(machine: Machine, path: str = CONFIG, **changed: object) -> Non
         "device": {"id": "cam-1", "site": "lab"},
         "model": {"bundle": "bundle.tflite"},
         "source": {"kind": "directory", "path": "/srv/frames", "loop": True, "fps": 10},
-        "monitor": {"sample_every": 1, "window": {"samples": 25}},
+        "monitor": {"sample_every": 1, "window": {"samples": 25}, "false_alarms_per_month": 1000},
         "mqtt": {"username": "cam-1", "password_file": "secrets/mqtt-password"},
         "outbox": {"confirm": "broker", "flush_interval_s": 0.5},
         "health": {"interval_s": 1},

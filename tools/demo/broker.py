@@ -5,6 +5,7 @@
 
 import asyncio
 import getpass
+import secrets
 import shutil
 import socket
 import subprocess
@@ -63,9 +64,16 @@ def local_broker(folder: Path, *, port: int | None = None) -> Iterator[Broker]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those that systems give to outgoing connections: a broker that
+    stops and starts again finds it still free."""
+    while True:
+        with socket.socket() as probe:
+            port = 16_384 + secrets.randbelow(16_384)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def _mosquitto_config(folder: Path, port: int) -> Path:

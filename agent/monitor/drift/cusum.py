@@ -91,7 +91,7 @@ class Cusum:
             least = 1.0 / (BEYOND * STREAMS * STREAM_ROWS)
             if reached < least:
                 problems.append(
-                    f"monitor.false_alarms_per_month: {plan.false_alarms_per_month:.3g} for cusum with an "
+                    f"monitor.false_alarms_per_month: {plan.promise} for cusum with an "
                     f"independent frame every {interval:.3g} s is a probability of {reached:.2g} a frame, "
                     f"below {least:.2g}, the least that {STREAMS * STREAM_ROWS:,} simulated frames can "
                     f"tell; sample every {least / reached:.2g} times as many frames"

@@ -45,15 +45,7 @@ class Panel:
         return [f"resamples: must be {low} … {high}, got {self.resamples}"]
 
     def broken_promise(self, plan: Plan) -> tuple[str, ...]:
-        paced = plan.sampled_interval_s is not None and plan.sampled_interval_s > 0
-        seconds = plan.samples * plan.thinning * (plan.sampled_interval_s or 0.0) if paced else None
-        return promise.check_promise(
-            samples=plan.samples,
-            calibration_rows=plan.calibration_rows,
-            resamples=self.resamples,
-            false_alarms_per_month=plan.false_alarms_per_month,
-            seconds_per_window=seconds,
-        )
+        return promise.check_promise(plan, resamples=self.resamples)
 
     def make(self, reference: Reference, plan: Plan, cache: Cache) -> "PanelDetector":
         key = null_key(reference, samples=plan.samples, resamples=self.resamples, seed=_SEED)
