@@ -149,11 +149,14 @@ class Examination:
             self._learn(wanted)
 
     def _learn(self, wanted: Learn) -> None:
+        own = wanted.against == "commissioning"
+        subject = "thresholds" if own else "monitor"
+        instead = "change is tested against the bundle's reference" if own else "drift is not tested"
         try:
             learned = self._learn_from(wanted)
         except Exception as error:  # without thresholds the agent still runs, and says that it is blind
             _log.exception("the thresholds could not be made")
-            self._found.append(Failed(subject="monitor", problem=f"drift is not tested: {error!r}"))
+            self._found.append(Failed(subject=subject, problem=f"{instead}: {error!r}"))
         else:
             self._found.append(learned)
-            self._found.append(Failed(subject="monitor", problem=None))
+            self._found.append(Failed(subject=subject, problem=None))

@@ -272,7 +272,7 @@ class Service:
                     self._parts.canary = finding.canary
                 case Failed():
                     self._problems.set(finding.subject, finding.problem)
-                    if finding.subject == "monitor" and finding.problem:
+                    if finding.subject in ("monitor", "thresholds") and finding.problem:
                         self._parts.watch.missed()
 
     def _look_at_telemetry(self, now_ns: int) -> None:

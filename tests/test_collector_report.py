@@ -124,9 +124,9 @@ def score(p: float) -> dict[str, Any]:
 
 
 GOOD_TEXT = (
-    "accuracy 97.0 % against 97.5 % held out (n = 200, 90 % interval 94.3–98.5): as held out, within chance"
+    "accuracy 97.0 % against 97.5 % held out (n = 200, 95 % interval 94.3–98.5): as held out, within chance"
 )
-BAD_TEXT = "accuracy 60.0 % against 97.5 % held out (n = 200, 90 % interval 54.1–65.6): fallen"
+BAD_TEXT = "accuracy 60.0 % against 97.5 % held out (n = 200, 95 % interval 54.1–65.6): fallen"
 WELL = {
     "delegate": "",
     "delegate_away_s": None,
@@ -195,7 +195,7 @@ SEEDED = {
             accuracy=None,
             labelled=labelled(RISEN),
             loss_points=None,
-            evidence="MSE 6.1 against 4 held out (n = 200, 90 % interval 5.0–7.2): risen; "
+            evidence="MSE 6.1 against 4 held out (n = 200, 95 % interval 5.0–7.2): risen; "
             "unexplained: no preprocessing difference known, no alarm raised",
             messages_awaited=1,
         ),
@@ -379,7 +379,7 @@ def test_causes_in_the_order_of_their_certainty() -> None:
     )
     assert finding(accuracy=BAD) == (
         None,
-        "accuracy 60.0 % (n = 200, 90 % interval 54.1–65.6): no reference to compare with",
+        "accuracy 60.0 % (n = 200, 95 % interval 54.1–65.6): no reference to compare with",
     )
     assert finding() == (None, "no labels yet: accuracy is not measured")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.errors import BundleError
 from agent.monitor.estimate import Estimator, decode, encode
 from agent.monitor.estimate.curve import Curve
-from agent.monitor.estimate.estimator import Scatter, combined, shift_of, strangeness
+from agent.monitor.estimate.estimator import DIRECT, Scatter, combined, shift_of, strangeness
 from agent.monitor.estimate.regression import Ridge, Trees
 from agent.monitor.estimate.statistics_of import FLOOR, Basis, statistics_of
 
@@ -119,8 +119,20 @@ def test_trees_and_ridge_predict_what_their_tables_say() -> None:
 
 def test_confidence_is_heard_less_the_more_seems_lost() -> None:
     windows = np.array([[0, 0, 0, 0, 0.6, 0.6]] * 3, np.float64)
-    found = combined(np.array([0.7, 0.55, 0.2]), windows, BASIS, 0.7)
-    assert found == pytest.approx([0.6, 0.5 * 0.6 + 0.5 * 0.55, 0.2])
+    # Nothing, a tenth, half-way from a tenth to a quarter, and half of it all seem lost.
+    windows = np.repeat(windows[:1], 4, axis=0)
+    found = combined(np.array([0.7, 0.6, 0.525, 0.2]), windows, BASIS, 0.7)
+    assert found == pytest.approx([0.6, 0.6, 0.5 * 0.6 + 0.5 * 0.525, 0.2])
+
+
+def test_direct_trees_say_the_figure_itself() -> None:
+    direct = dataclasses.replace(ESTIMATOR, method=DIRECT)
+    said = direct.estimate(healthy_rows(), effective_n=100)
+    # 0.7 less the trees' 0.03, whatever confidence says; it alone is heard while so little seems lost.
+    assert said.parts["replay"] == pytest.approx(0.67)
+    assert said.value == pytest.approx(0.55)
+    assert said.method == "replay (direct trees)"
+    assert decode(encode(direct)).estimate(healthy_rows(), effective_n=100) == said
 
 
 def test_an_estimate_with_its_interval() -> None:
@@ -129,7 +141,7 @@ def test_an_estimate_with_its_interval() -> None:
     assert said.parts["cbpe"] == pytest.approx(0.55)
     assert said.parts["atc"] == 0.5
     assert said.parts["replay"] == pytest.approx(0.52)
-    heard = 1 - (0.7 - 0.52) / 0.3
+    heard = (0.25 - (0.7 - 0.52)) / 0.15
     assert said.value == pytest.approx(heard * 0.55 + (1 - heard) * 0.52, abs=1e-4)
     assert said.value is not None and said.high is not None and said.low is not None
     assert said.high - said.value == pytest.approx(0.03, abs=1e-4)
@@ -213,7 +225,7 @@ def test_what_is_written_is_read_back(numbers: list[float], regression: Trees | 
     made = dataclasses.replace(
         ESTIMATOR,
         regression=regression,
-        method="cbpe" if regression is None else "trees",
+        method={type(None): "cbpe", Ridge: "ridge", Trees: "trees"}[type(regression)],
         centroids=np.array([HEALTHY, numbers]),
     )
     data = encode(made)
@@ -243,6 +255,7 @@ def test_an_estimator_of_other_features_is_refused() -> None:
         (("trees", "right", 0), 1, "trees.right[0]: expected 2 … 3, got 1"),
         (("trees", "feature", 1), 6, "trees.feature[1]: expected -1 … 5, got 6"),
         (("trees",), None, "method: expected one of cbpe, atc, got 'trees'"),
+        (("method",), "ridge", "method: expected one of trees, direct trees, got 'ridge'"),
         (("scatter", "half"), [0.1], "scatter.half: expected 3 numbers of 0 or more"),
         (("scatter", "above", 0), 0.1, "scatter.above: must begin with 0 and never fall"),
         (("outermost",), 0.0, "outermost: expected a distance, got 0.0"),

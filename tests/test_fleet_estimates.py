@@ -340,15 +340,15 @@ def test_how_far_the_devices_own_baseline_is(tmp_path: Path) -> None:
 
 def test_labels_say_how_their_interval_was_made() -> None:
     assert describe(Accuracy(n=200, accuracy=0.6, low=0.55, high=0.65, method="PPI++"), 0.975) == (
-        "accuracy 60.0 % against 97.5 % held out (n = 200, 90 % interval by PPI++ 55.0–65.0): fallen"
+        "accuracy 60.0 % against 97.5 % held out (n = 200, 95 % interval by PPI++ 55.0–65.0): fallen"
     )
 
 
 def test_the_interval_of_a_small_error_keeps_its_digits() -> None:
     small = Accuracy(n=200, mse=0.0123, low=0.0101, high=0.0145)
-    assert "90 % interval 0.0101–0.0145" in describe(small, None)
+    assert "95 % interval 0.0101–0.0145" in describe(small, None)
     large = Accuracy(n=200, mse=51.2, low=44.0, high=58.5)
-    assert "90 % interval 44.0–58.5" in describe(large, None)
+    assert "95 % interval 44.0–58.5" in describe(large, None)
 
 
 def test_a_match_is_never_said_without_its_strength() -> None:

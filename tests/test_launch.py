@@ -25,10 +25,13 @@ from test_unattended import ROOT, Unattended
 from agent import bundle as bundle_files
 from agent.bundle import Parts
 from agent.canary import Canary
+from agent.change import Learn
 from agent.checking import Rehearsal
+from agent.config import AgentConfig
 from agent.errors import BundleError
 from agent.examination import Examination, Failed
 from agent.launch import parse
+from agent.monitor.reference import Reference
 from agent.preprocess import spec as specs
 from agent.rehearsal import check_twin
 from agent.startup import Assembly, assemble
@@ -142,27 +145,28 @@ def test_a_bundle_that_is_replaced_before_it_is_kept_is_never_kept_for_the_one_t
     assert not copy.exists() or copy.read_bytes() == ran
 
 
+def quiet_config(folder: Path, bundle: Path) -> AgentConfig:
+    document = {
+        "device": {"id": "cam-1"},
+        "model": {"bundle": str(bundle)},
+        "source": {"kind": "directory", "path": str(folder)},
+        "monitor": {"window": {"samples": 20}, "false_alarms_per_month": 1000},
+    }
+    return parse(yaml.safe_dump(document), "agent.yaml")
+
+
+def no_canary() -> Canary | None:
+    return None
+
+
 def test_what_could_not_be_kept_is_kept_later(tmp_path: Path, bundle: Path) -> None:
-    config = parse(
-        yaml.safe_dump(
-            {
-                "device": {"id": "cam-1"},
-                "model": {"bundle": str(bundle)},
-                "source": {"kind": "directory", "path": str(tmp_path)},
-                "monitor": {"window": {"samples": 20}, "false_alarms_per_month": 1000},
-            }
-        ),
-        "agent.yaml",
-    )
+    config = quiet_config(tmp_path, bundle)
     asked: list[str] = []
 
     def keep(assembly: Assembly) -> None:
         asked.append(assembly.bundle.name)
         if len(asked) == 1:
             raise OSError(28, "No space left on device")
-
-    def no_canary() -> Canary | None:
-        return None
 
     examination = Examination(
         assemble(config, state=tmp_path),
@@ -182,6 +186,40 @@ def test_what_could_not_be_kept_is_kept_later(tmp_path: Path, bundle: Path) -> N
     eventually(well_again, within_s=60, what="the second attempt")
     assert said == ["not kept: [Errno 28] No space left on device", None]
     assert asked == [bundle.name] * 2
+
+
+def test_an_own_baseline_that_cannot_be_learned_stays_a_problem_while_the_bundles_serves(
+    tmp_path: Path, bundle: Path
+) -> None:
+    config = quiet_config(tmp_path, bundle)
+    assembly = assemble(config, state=tmp_path)
+    examination = Examination(
+        assembly,
+        learn=lambda wanted: learn(wanted, config.monitor, estimator=None, fps=None, folder=tmp_path),
+        canary=no_canary,
+        keep=None,
+    )
+
+    def damaged() -> Reference:
+        raise ValueError("rows of another length")
+
+    findings: list[object] = []
+
+    def found(subject: str) -> list[str | None]:
+        findings.extend(examination.take())
+        return [one.problem for one in findings if isinstance(one, Failed) and one.subject == subject]
+
+    examination.learn(Learn(against="commissioning", samples=20, thinning=1, reference=damaged))
+    examination.start()
+    eventually(lambda: found("thresholds"), within_s=60, what="the failure")
+    examination.learn(
+        Learn(against="training", samples=20, thinning=1, reference=lambda: assembly.bundle.reference)
+    )
+    eventually(lambda: found("monitor"), within_s=60, what="the bundle's thresholds")
+    assert found("monitor") == [None]
+    assert found("thresholds") == [
+        "change is tested against the bundle's reference: ValueError('rows of another length')"
+    ]
 
 
 def test_a_read_only_state_directory_is_no_reason_not_to_run(device: Unattended) -> None:

@@ -63,7 +63,7 @@ def test_rolling_accuracy_by_hand():
     assert rolling.report() is None
     for at, (truth, predicted) in enumerate([(0, 0), (0, 1), (2, 2), (2, 2)]):
         rolling.add(f"f{at}", Labelled(truth=truth, predicted=predicted, score=0.5))
-    low, high = wilson(3, 4)
+    low, high = wilson(3, 4, 0.95)
     assert rolling.report(reference=0.9) == Accuracy(
         n=4, accuracy=0.75, low=low, high=high, ece=0.25, reference=0.9,
         confusion=((0, 0, 1), (0, 1, 1), (2, 2, 2)), method="Wilson", labels_effective=4.0,
@@ -91,9 +91,9 @@ def test_only_the_newest_count():
     report = errors.report(reference=1.5)
     assert report is not None
     assert (report.n, report.mae, report.mse, report.reference) == (3, 3.0, 29 / 3, 1.5)
-    # 90 % two-sided by the normal: 29/3 ∓ 1.6449 * std(4, 9, 16) / sqrt(3).
+    # 95 % two-sided by the normal: 29/3 ∓ 1.96 * std(4, 9, 16) / sqrt(3).
     squares = np.array([4.0, 9.0, 16.0])
-    low, high = norm.interval(0.9, squares.mean(), sem(squares))
+    low, high = norm.interval(0.95, squares.mean(), sem(squares))
     assert (report.low, report.high) == pytest.approx((low, high))
     assert RollingError().report() is None
 

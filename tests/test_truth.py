@@ -45,7 +45,7 @@ def test_below_fifty_labels_the_interval_is_wilsons_and_from_fifty_ppi(rng):
     successes = int(right[: 49 * 80 : 80].sum())
     report = given.report()
     assert (report.method, report.n, report.labels_effective) == ("Wilson", 49, 49.0)
-    assert (report.accuracy, report.low, report.high) == (successes / 49, *wilson(successes, 49))
+    assert (report.accuracy, report.low, report.high) == (successes / 49, *wilson(successes, 49, 0.95))
 
     label(given, "s-3999", right=bool(right[3999]))
     report = given.report()
@@ -59,7 +59,7 @@ def test_below_fifty_labels_the_interval_is_wilsons_and_from_fifty_ppi(rng):
     assert report.accuracy == pytest.approx(by_hand.value)
     assert report.labels_effective == pytest.approx(by_hand.labels_effective)
     assert report.labels_effective > 50
-    alone = wilson(right[chosen].sum(), 50)
+    alone = wilson(right[chosen].sum(), 50, 0.95)
     assert report.high - report.low < alone[1] - alone[0]
 
 
@@ -155,7 +155,7 @@ def test_a_regressions_labels_are_weighted_too():
     assert (report.method, report.mae, report.mse) == ("weighted central limit", 1.75, 3.75)
     # Deviations -2.75, 5.25, 0.25 with shares 1/2, 1/4, 1/4, of three values of which one is free no more.
     spread = np.sqrt((0.25 * 2.75**2 + 5.25**2 / 16 + 0.25**2 / 16) * 1.5)
-    assert (report.low, report.high) == pytest.approx((0.0, 3.75 + 1.6448536 * spread))
+    assert (report.low, report.high) == pytest.approx((0.0, 3.75 + 1.9599640 * spread))
     assert report.labels_effective == pytest.approx(16 / 6)
 
 

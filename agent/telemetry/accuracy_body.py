@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """From labels, over the newest ``n`` labelled frames; ``low`` to ``high`` is a 90 % interval.
+    """From labels, over the newest ``n`` labelled frames; ``low`` to ``high`` is a 95 % interval.
 
     For classification ``accuracy`` (its interval by ``method``), ``ece`` and ``confusion`` (rows:
     [true, predicted, count]); for regression ``mae`` and ``mse`` (its interval by the central

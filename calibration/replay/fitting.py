@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from agent.contracts import Array
 from agent.monitor.estimate.curve import Curve
-from agent.monitor.estimate.estimator import Estimator, Scatter, base_of, combined, shift_of, strangeness
+from agent.monitor.estimate.estimator import (
+    DIRECT,
+    Estimator,
+    Scatter,
+    combined,
+    shift_of,
+    start_of,
+    strangeness,
+)
 from agent.monitor.estimate.regression import Regression, Ridge
 from agent.monitor.estimate.statistics_of import Basis, statistics_of
 from agent.monitor.reference import Reference
@@ -90,7 +98,7 @@ def fit(replay: Replay, reference: Reference, *, seed: int = 0) -> Estimator:
     regression = None
     if method in _learners(rng):
         learnt = draw(subject.conditions, subject.losses, everything, subject.basis, rng)
-        regression = _learn(subject, learnt, _learners(rng)[method])
+        regression = _learn(subject, learnt, method, _learners(rng)[method])
     centroids = _centroids(subject)
     return Estimator(
         measure=subject.measure,
@@ -179,12 +187,15 @@ def _reference_figure(subject: _Subject, reference: Reference) -> float:
 
 
 def _learners(rng: np.random.Generator, *, trees: int = TREES) -> dict[str, Learn]:
-    return {"ridge": _ridge, "trees": lambda x, y: grow(x, y, trees=trees, rng=rng)}
+    def grown(x: NDArray[np.float64], y: NDArray[np.float64]) -> Regression:
+        return grow(x, y, trees=trees, rng=rng)
+
+    return {"ridge": _ridge, "trees": grown, DIRECT: grown}
 
 
-def _learn(subject: _Subject, windows: Windows, learn: Learn) -> Regression:
-    base = base_of(windows.statistics, subject.basis, subject.baseline)
-    return learn(windows.statistics, subject.figure(windows.loss) - base)
+def _learn(subject: _Subject, windows: Windows, method: str, learn: Learn) -> Regression:
+    start = start_of(method, windows.statistics, subject.basis, subject.baseline)
+    return learn(windows.statistics, subject.figure(windows.loss) - start)
 
 
 def _ridge(statistics: NDArray[np.float64], targets: NDArray[np.float64]) -> Ridge:
@@ -226,10 +237,10 @@ def _errors(
     if len(folds) < FEWEST_FAMILIES:
         return errors
     for name, learn in _learners(rng, trees=TREES_JUDGED).items():
-        replayed = base_of(asked.statistics, subject.basis, subject.baseline).copy()
+        replayed = start_of(name, asked.statistics, subject.basis, subject.baseline).copy()
         for tested, known in folds:
             here = tested[asked.condition]
-            regression = _learn(subject, learnt.pick(known[learnt.condition]), learn)
+            regression = _learn(subject, learnt.pick(known[learnt.condition]), name, learn)
             replayed[here] += regression.predict(asked.statistics[here])
         errors[name] = combined(replayed, asked.statistics, subject.basis, subject.baseline) - truth
     return errors

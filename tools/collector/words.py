@@ -139,7 +139,7 @@ def _labelled_interval(accuracy: Accuracy, *, unit: float) -> str:
         return ""
     method = f" by {accuracy.method}" if accuracy.method else ""
     digits = ".1f" if unit > 1 or accuracy.low >= 1 else ".3g"
-    return f", 90 % interval{method} {unit * accuracy.low:{digits}}–{unit * accuracy.high:{digits}}"
+    return f", 95 % interval{method} {unit * accuracy.low:{digits}}–{unit * accuracy.high:{digits}}"
 
 
 def _verdict(fell: bool, reference: float | None, *, worse: str, same: str) -> str:

@@ -130,14 +130,17 @@ class _Quick:
     ) -> None:
         self._names = names
         self._samples = samples
-        self._to_level, self._level = to_level, level
+        # Row by row, of counts and not of shares: each call here takes about half a microsecond.
+        self._to_level, self._level = np.ascontiguousarray(to_level.T / samples), level
         self._features, self._groups = len(known.features), len(known.groups)
         counts = np.concatenate([known.counts, np.zeros((1, BINS))]) + PSEUDOCOUNT
         counts[-1, : self._groups] = known.groups + PSEUDOCOUNT
         scale = np.sqrt(counts.sum(axis=1, keepdims=True) / samples)
         if self._groups:
             scale[-1] = math.sqrt(float(counts[-1, : self._groups].sum()) / samples)
-        self._known, self._scale, self._expected = counts, scale, counts / scale
+        self._known, self._expected = counts, counts / scale
+        self._scale = np.ascontiguousarray(np.broadcast_to(scale, counts.shape))
+        self._all_bins = np.ones(BINS)
         self._expected[-1, self._groups :] = 0.0
 
     def of(self, profile: Profile) -> dict[str, float]:
@@ -148,16 +151,15 @@ class _Quick:
             counts[features, : self._groups] = profile.groups
         if n != self._samples:
             counts *= self._samples / n
-        moved = counts[:features].ravel() @ self._to_level
-        moved /= self._samples
+        moved = np.dot(self._to_level, counts[:features].ravel())
         moved -= self._level
         terms = counts * self._scale
         terms -= self._expected
         terms *= terms
         counts += self._known
         terms /= counts
-        chi2 = np.add.reduce(terms, 1).tolist()
-        values = (float(moved @ moved), max(chi2[:features]), chi2[features])
+        chi2 = np.dot(terms, self._all_bins).tolist()
+        values = (float(np.dot(moved, moved)), max(chi2[:features]), chi2[features])
         return dict(zip(self._names, values, strict=False))
 
 

@@ -19,9 +19,12 @@ from agent.telemetry.messages import Estimate
 
 FEWEST = 10.0
 """Independent frames below which a window says nothing of accuracy."""
-LIES_BEYOND = 0.3
-"""Loss of accuracy beyond which calibrated confidence is not heard: 13 points off at 10 to 30 lost, 36
-at more, where a regression on replayed faults was 10 and 19 off (docs/science.md)."""
+HEARD_TO, LIES_BEYOND = 0.1, 0.25
+"""Loss of accuracy up to which calibrated confidence speaks alone, and beyond which it is not heard: it was 3
+points off below 10 lost, 9 from 10 to 30 and 19 beyond, where a regression on replayed faults of other
+families was 8, 4 and 10 off (docs/accuracy.md)."""
+DIRECT = "direct trees"
+"""The method whose regression says the figure itself; any other says what is wrong with confidence."""
 _SURE = 0.01
 """Variance of an answer that no estimate falls below, however near 0 or 1 it is."""
 _Z = 1.645
@@ -49,7 +52,7 @@ class Estimator:
     ``measure`` is what the figure means: share of right answers; mean squared error; or, for models
     without labels, the share of answers the undisturbed model would give too. ``regression`` is None
     when another ``method`` ("cbpe", "atc", "local", "unchanged") did better. Figures are learnt as
-    accuracy, and as the root of the mean squared error, less ``base_of`` the window. centroids float64
+    accuracy, and as the root of the mean squared error, less ``start_of`` the window. centroids float64
     (C, D): the statistics of each replayed condition, healthy first; a window further than
     ``outermost`` from all of them is like nothing replayed.
     """
@@ -105,8 +108,8 @@ class Estimator:
         if self.measure != "accuracy":
             parts["unchanged"] = self.baseline
         if self.regression is not None:
-            base = base_of(statistics, self.basis, self.baseline)
-            parts["replay"] = float(base[0] + self.regression.predict(statistics)[0])
+            start = start_of(self.method, statistics, self.basis, self.baseline)
+            parts["replay"] = float(start[0] + self.regression.predict(statistics)[0])
         return parts
 
     def _root(self, parts: dict[str, float], statistics: NDArray[np.float64]) -> float:
@@ -169,26 +172,36 @@ class Estimator:
 
 
 def base_of(statistics: NDArray[np.float64], basis: Basis, baseline: float) -> NDArray[np.float64]:
-    """What the regression corrects: calibrated confidence, or the local error; ``baseline`` where there
-    is neither: (k,)."""
+    """What is said without a replay: by calibrated confidence, or the local error; ``baseline`` where
+    there is neither: (k,)."""
     if basis.curve is None and basis.error is None:
         return np.full(len(statistics), baseline)
     return statistics[:, basis.names.index(basis.said[0])]
 
 
+def start_of(
+    method: str, statistics: NDArray[np.float64], basis: Basis, baseline: float
+) -> NDArray[np.float64]:
+    """What the regression of ``method`` is added to: (k,)."""
+    if method == DIRECT:
+        return np.full(len(statistics), baseline)
+    return base_of(statistics, basis, baseline)
+
+
 def combined(
     replayed: NDArray[np.float64], statistics: NDArray[np.float64], basis: Basis, baseline: float
 ) -> NDArray[np.float64]:
-    """What the regression (``replayed``, (k,)) and what it corrects say together: (k,).
+    """What the regression (``replayed``, (k,)) and confidence say together: (k,).
 
     While nothing seems lost confidence speaks alone: it was calibrated on healthy inputs, and does not
-    mistake another scene for a fault. The more seems lost the less it is heard: it lies then. Of a root
-    mean squared error a loss is its growth, relative to the healthy one's.
+    mistake another scene for a fault. From HEARD_TO on the more seems lost the less it is heard: it lies
+    then. Of a root mean squared error a loss is its growth, relative to the healthy one's.
     """
     if basis.curve is None and basis.error is None:
         return replayed
     unit = 1.0 if basis.error is None else -max(baseline, 1e-12)
-    heard = 1.0 - np.clip((baseline - replayed) / unit / LIES_BEYOND, 0.0, 1.0)
+    lost = (baseline - replayed) / unit
+    heard = np.clip((LIES_BEYOND - lost) / (LIES_BEYOND - HEARD_TO), 0.0, 1.0)
     return heard * base_of(statistics, basis, baseline) + (1.0 - heard) * replayed
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from agent.document import DocumentError, read_json
 from agent.errors import BundleError
 from agent.monitor.estimate.curve import Curve
-from agent.monitor.estimate.estimator import Estimator, Scatter
+from agent.monitor.estimate.estimator import DIRECT, Estimator, Scatter
 from agent.monitor.estimate.regression import Regression, Ridge, Trees
 from agent.monitor.estimate.statistics_of import Basis
 from agent.structure import StructureProblemsError, structure
@@ -222,13 +222,17 @@ def _number_problems(file: EstimatorFile) -> Iterator[str]:
 def _method_problems(file: EstimatorFile) -> Iterator[str]:
     if file.ridge is not None and file.trees is not None:
         yield "ridge, trees: expected at most one of them"
-    if file.ridge is None and file.trees is None:
-        alone = ["cbpe", "atc"] if file.curve is not None else []
-        alone += ["local"] if file.error is not None else []
-        alone += [] if file.measure == "accuracy" else ["unchanged"]
-        if file.method not in alone:
-            known = ", ".join(alone) or "none without a regression"
-            yield f"method: expected one of {known}, got {file.method!r}"
+    if file.ridge is not None:
+        known = ["ridge"]
+    elif file.trees is not None:
+        known = ["trees", DIRECT]
+    else:
+        known = ["cbpe", "atc"] if file.curve is not None else []
+        known += ["local"] if file.error is not None else []
+        known += [] if file.measure == "accuracy" else ["unchanged"]
+    if file.method not in known:
+        expected = ", ".join(known) or "none without a regression"
+        yield f"method: expected one of {expected}, got {file.method!r}"
 
 
 def _width_problems(file: EstimatorFile, width: int) -> Iterator[str]:

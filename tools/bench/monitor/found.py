@@ -187,7 +187,7 @@ def _label_figures(found: Found) -> Iterator[Figure]:
         unit="",
         target=0.92,
         bound="at least",
-        detail=f"nominal .90; {trials} trials; unshifted, least of the numbers of labels {least.covered:.3f}",
+        detail=f"nominal .95; {trials} trials; unshifted, least of the numbers of labels {least.covered:.3f}",
     )
 
 
