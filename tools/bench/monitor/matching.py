@@ -3,10 +3,13 @@
 False alarms can be counted only where nothing changed, and two random halves of a hundred and seventy
 photographs do differ: another dog is another class. So the halves are dealt out until the two sides
 agree (rerandomization; Morgan and Rubin, "Rerandomization to improve covariate balance in experiments",
-Annals of Statistics 40, 2012), here by exchanging the halves of single photographs as long as that
-helps. What difference is left is measured and printed.
+Annals of Statistics 40, 2012), over the whole day and at every level of light by itself, for within an
+hour there is only one. Halves of single photographs are exchanged by simulated annealing (Kirkpatrick,
+Gelatt and Vecchi, "Optimization by simulated annealing", Science 220, 1983). What difference is left is
+measured and printed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,75 +19,149 @@ from agent.monitor.bins import BINS, bin_indices, quantile_edges
 from agent.monitor.groups import group_classes
 from tools.bench.monitor.rendered import Rendered
 
-_ROUNDS = 12
+WINDOW = 250
+_EXCHANGES = 300_000
+_COOLED_TO = 1e-3
+_LEAST_SHARE = 1e-3
+_RIDGE = 0.1
+# How much the shares of an hour, its levels, the shares of a day and being right count.
+_HOUR, _LEVEL, _DAY, _RIGHT = 0.4, 0.8, 0.3, 6.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Left:
+    """What difference two sides have, as the noncentrality it gives a statistic of 250 observations:
+    χ² of the worst feature over a day; over an hour, in the worst light, the same and T²."""
+
+    day_chi2: float
+    hour_chi2: float
+    hour_t2: float
+
+    @property
+    def all(self) -> float:
+        return self.day_chi2 + self.hour_chi2 + self.hour_t2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Roles:
-    """Scene numbers, one half of each photograph each. ``before`` and ``after``: the noncentrality that
-    the difference gives a χ² of 250 observations, worst feature, as dealt and as exchanged."""
+    """Scene numbers, one half of each photograph each; how they differ as dealt and as exchanged."""
 
     commissioning: NDArray[np.int64]
     test: NDArray[np.int64]
-    before: float
-    after: float
+    before: Left
+    after: Left
 
 
 def deal(both: Rendered, *, seed: int) -> Roles:
     """``both``: scenes 2·p and 2·p + 1 are the halves of photograph p."""
-    told = _description(both)
-    first, second = told[0::2], told[1::2]
-    apart = first - second
+    cells = _Cells.of(both)
+    told = cells.description()
+    apart = told[0::2] - told[1::2]
     rng = np.random.default_rng(seed)
-    sign = rng.choice([-1.0, 1.0], len(apart))
-    total = sign @ apart
-    before = _worst(both, sign)
-    for _ in range(_ROUNDS):
-        changed = False
-        for at in rng.permutation(len(apart)).tolist():
-            other = total - 2.0 * sign[at] * apart[at]
-            if other @ other < total @ total:
-                sign[at], total, changed = -sign[at], other, True
-        if not changed:
-            break
-    commissioning, test = _scenes(sign)
-    return Roles(commissioning=commissioning, test=test, before=before, after=_worst(both, sign))
+    dealt = rng.choice([-1.0, 1.0], len(apart))
+    exchanged = _annealed(apart @ apart.T, dealt, rng)
+    commissioning, test = _scenes(exchanged)
+    return Roles(
+        commissioning=commissioning,
+        test=test,
+        before=cells.left(*_scenes(dealt)),
+        after=cells.left(*_scenes(exchanged)),
+    )
 
 
-def _scenes(sign: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _annealed(products: Floats, sign: Floats, rng: np.random.Generator) -> Floats:
+    """The signs (P,) that make ``sign @ products @ sign`` small."""
+    sign, alone = sign.copy(), np.diag(products)
+    along = products @ sign
+    energy = least = float(sign @ along)
+    best = sign.copy()
+    heat = 2.0 * float(np.median(alone))
+    cooling = _COOLED_TO ** (1.0 / _EXCHANGES)
+    chances = rng.random(_EXCHANGES)
+    for at, chance in zip(rng.integers(0, len(sign), _EXCHANGES).tolist(), chances.tolist(), strict=True):
+        rise = 4.0 * float(alone[at] - sign[at] * along[at])
+        heat *= cooling
+        if rise < 0 or chance < math.exp(-rise / max(heat, 1e-300)):
+            sign[at] = -sign[at]
+            along += 2.0 * sign[at] * products[at]
+            energy += rise
+            if energy < least:
+                least, best = energy, sign.copy()
+    return best
+
+
+def _scenes(sign: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     places = np.arange(len(sign)) * 2
     return places + (sign < 0), places + (sign > 0)
 
 
-def _cells(both: Rendered) -> tuple[NDArray[np.float64], int]:
-    """Each scene's shares per bin of every feature and per group of classes: (S, F·16 + G)."""
-    scenes, features = len(both.rows), both.rows.shape[-1]
-    rows = both.rows.reshape(-1, features)
-    cells = bin_indices(rows, quantile_edges(rows)) + np.arange(features) * BINS
-    groups = group_classes(both.classes.ravel())
-    group = np.array([groups.of_class(int(one)) for one in both.classes.ravel()]) + features * BINS
-    every = np.column_stack([cells, group]).reshape(scenes, -1)
-    width = features * BINS + len(groups.names)
-    shares = np.stack([np.bincount(row, minlength=width) for row in every])
-    return shares / (every.shape[1] / (features + 1)), features
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cells:
+    """Of S scenes at L levels of light: shares per bin of F features (S, L, F, 16) and per group of
+    classes (S, G), whitened levels (S, L, F), and how often right (S,)."""
+
+    bins: Floats
+    groups: Floats
+    levels: Floats
+    right: Floats
+
+    @staticmethod
+    def of(both: Rendered) -> "_Cells":
+        features = both.rows.shape[-1]
+        edges = quantile_edges(both.rows.reshape(-1, features))
+        at = bin_indices(both.rows.reshape(-1, features), edges).reshape(both.rows.shape)
+        named = group_classes(both.classes.ravel())
+        group = np.array([named.of_class(int(one)) for one in both.classes.ravel()])
+        scenes, framings, lights = both.classes.shape
+        groups = np.eye(len(named.names))[group].reshape(scenes, framings * lights, -1).mean(axis=1)
+        bins = np.stack([(at == bin_).mean(axis=1) for bin_ in range(BINS)], axis=-1)
+        levels = np.stack([_whitened(both.rows[:, :, light]) for light in range(lights)], axis=1)
+        return _Cells(bins=bins, groups=groups, levels=levels, right=both.right.mean(axis=(1, 2)))
+
+    def description(self) -> Floats:
+        """What two sides are to agree in (S, …), each on the scale of its chance difference."""
+        scenes = len(self.right)
+        day = np.concatenate([self.bins.mean(axis=1).reshape(scenes, -1), self.groups], axis=1)
+        told = [
+            _HOUR * _scaled(self.bins.reshape(scenes, -1)),
+            _LEVEL * self.levels.reshape(scenes, -1),
+            _DAY * _scaled(day),
+            _RIGHT * (self.right - self.right.mean())[:, None],
+        ]
+        return np.concatenate(told, axis=1)
+
+    def left(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Left:
+        hours = _noncentrality(self.bins[first].mean(axis=0), self.bins[second].mean(axis=0))
+        days = _noncentrality(self.bins[first].mean(axis=(0, 1)), self.bins[second].mean(axis=(0, 1)))
+        classes = _noncentrality(self.groups[first].mean(axis=0), self.groups[second].mean(axis=0))
+        moved = self.levels[first].mean(axis=0) - self.levels[second].mean(axis=0)
+        return Left(
+            day_chi2=float(max(days.max(), classes)),
+            hour_chi2=float(hours.max()),
+            hour_t2=float(WINDOW * (moved**2).sum(axis=-1).max()),
+        )
 
 
-def _description(both: Rendered) -> NDArray[np.float64]:
-    """What two sides are to agree in, each on the scale of its chance difference: shares per bin and
-    class, and the mean of each feature and of being right at every level of light."""
-    shares, _ = _cells(both)
-    spread = np.sqrt(np.maximum(shares.mean(axis=0), 1e-3))
-    level = both.rows.mean(axis=1).reshape(len(both.rows), -1)
-    level = (level - level.mean(axis=0)) / (level.std(axis=0) + 1e-9)
-    right = both.right.mean(axis=1)
-    # The means weigh as much as the shares: T² looks at those, χ² at these.
-    told = [shares / spread, 0.4 * level, 0.8 * (right - right.mean(axis=0))]
-    return np.column_stack(told)
+def _scaled(shares: Floats) -> Floats:
+    scaled: Floats = shares / np.sqrt(np.maximum(shares.mean(axis=0), _LEAST_SHARE))
+    return scaled
 
 
-def _worst(both: Rendered, sign: NDArray[np.float64]) -> float:
-    shares, features = _cells(both)
-    commissioning, test = (shares[scenes].mean(axis=0) for scenes in _scenes(sign))
-    chi2 = 250 * (commissioning - test) ** 2 / np.maximum(commissioning, 1e-3)
-    parts = [*chi2[: features * BINS].reshape(features, BINS).sum(axis=1), chi2[features * BINS :].sum()]
-    return float(max(parts))
+def _whitened(rows: NDArray[np.float32]) -> Floats:
+    """Mean (S, F) of each scene's rows (S, framings, F), whitened by all rows."""
+    every = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+    deviation = np.maximum(every.std(axis=0), 1e-9)
+    standard = (every - every.mean(axis=0)) / deviation
+    mixed = (1.0 - _RIDGE) * (standard.T @ standard) / len(standard) + _RIDGE * np.eye(rows.shape[-1])
+    variances, directions = np.linalg.eigh(mixed)
+    white: Floats = (standard @ directions / np.sqrt(variances)).reshape(rows.shape).mean(axis=1)
+    return white
+
+
+def _noncentrality(known: Floats, other: Floats) -> Floats:
+    """Of a χ² of a window with shares ``other`` (…, B) against ``known`` (…, B)."""
+    terms = (known - other) ** 2 / np.maximum(known, _LEAST_SHARE)
+    summed: Floats = WINDOW * np.asarray(terms.sum(axis=-1))
+    return summed
