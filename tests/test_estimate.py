@@ -119,10 +119,10 @@ def test_trees_and_ridge_predict_what_their_tables_say() -> None:
 
 def test_confidence_is_heard_less_the_more_seems_lost() -> None:
     windows = np.array([[0, 0, 0, 0, 0.6, 0.6]] * 3, np.float64)
-    # Nothing, a tenth, half-way from a tenth to a quarter, and half of it all seem lost.
+    # Nothing, 5 points, half-way from there to 20, and 50 points seem lost.
     windows = np.repeat(windows[:1], 4, axis=0)
-    found = combined(np.array([0.7, 0.6, 0.525, 0.2]), windows, BASIS, 0.7)
-    assert found == pytest.approx([0.6, 0.6, 0.5 * 0.6 + 0.5 * 0.525, 0.2])
+    found = combined(np.array([0.7, 0.65, 0.575, 0.2]), windows, BASIS, 0.7)
+    assert found == pytest.approx([0.6, 0.6, 0.5 * 0.6 + 0.5 * 0.575, 0.2])
 
 
 def test_direct_trees_say_the_figure_itself() -> None:
@@ -141,7 +141,7 @@ def test_an_estimate_with_its_interval() -> None:
     assert said.parts["cbpe"] == pytest.approx(0.55)
     assert said.parts["atc"] == 0.5
     assert said.parts["replay"] == pytest.approx(0.52)
-    heard = (0.25 - (0.7 - 0.52)) / 0.15
+    heard = (0.2 - (0.7 - 0.52)) / 0.15
     assert said.value == pytest.approx(heard * 0.55 + (1 - heard) * 0.52, abs=1e-4)
     assert said.value is not None and said.high is not None and said.low is not None
     assert said.high - said.value == pytest.approx(0.03, abs=1e-4)

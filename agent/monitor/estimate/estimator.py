@@ -19,7 +19,7 @@ from agent.telemetry.messages import Estimate
 
 FEWEST = 10.0
 """Independent frames below which a window says nothing of accuracy."""
-HEARD_TO, LIES_BEYOND = 0.1, 0.25
+HEARD_TO, LIES_BEYOND = 0.05, 0.2
 """Loss of accuracy up to which calibrated confidence speaks alone, and beyond which it is not heard: it was 3
 points off below 10 lost, 9 from 10 to 30 and 19 beyond, where a regression on replayed faults of other
 families was 8, 4 and 10 off (docs/accuracy.md)."""
