@@ -26,6 +26,7 @@ from agent.device.vitals import cpu_model, read_vitals
 from agent.diagnosing import Diagnoser, machine_of
 from agent.failover import Failover
 from agent.health import CanaryTally, HealthReporter, Tally
+from agent.label_file import LabelFile
 from agent.monitor.canary import Key
 from agent.monitor.commissioning import Wanted, baseline_key
 from agent.monitor.picture import PictureWatch
@@ -66,6 +67,7 @@ class Parts:
     watch: Watch
     baseline: BaselineFile | None
     truth: Truth
+    label_file: LabelFile
     canary: Canary | None
     capture: Capture
     sight: Sight | None
@@ -97,6 +99,7 @@ class Parts:
         if self.baseline is not None:
             self.baseline.tick(now_ns)
             self.problems.set("commissioning", self.baseline.problem or None)
+        self.problems.set("labels", self.label_file.problem or None)
         if self.canary is not None:
             self.canary.tick(now_ns, idle=idle)
         if self.sight is not None:
@@ -166,7 +169,8 @@ def put_together(
     """The parts of a session that begins now. ``learn`` is asked for detectors, ``explain`` for the cause
     of an alarm."""
     now_ns = time.monotonic_ns()
-    truth = _truth(config, assembly)
+    label_file = LabelFile(session.state / "labels.jsonl", assembly.bundle.manifest_sha256)
+    truth = _truth(config, assembly, label_file)
     baseline = _baseline(config, assembly, session, problems)
     watch = Watch(
         reference=assembly.bundle.reference,
@@ -210,6 +214,7 @@ def put_together(
         watch=watch,
         baseline=baseline,
         truth=truth,
+        label_file=label_file,
         canary=None,
         capture=_capture(config, assembly, session, truth, now_ns),
         sight=sight,
@@ -224,7 +229,7 @@ def put_together(
     )
 
 
-def _truth(config: AgentConfig, assembly: Assembly) -> Truth:
+def _truth(config: AgentConfig, assembly: Assembly, memory: LabelFile) -> Truth:
     bundle, task = assembly.bundle, assembly.bundle.manifest.task
     return Truth(
         task=task,
@@ -232,6 +237,7 @@ def _truth(config: AgentConfig, assembly: Assembly) -> Truth:
         labels=bundle.labels,
         reference=bundle.reference.mse if task == "regression" else bundle.reference.accuracy,
         newest=config.monitor.labelled_frames,
+        memory=memory,
     )
 
 

@@ -333,3 +333,29 @@ def test_a_command_by_mqtt_is_answered_where_its_sender_asks(device: Unattended)
         assert device.stop() == 0
     finally:
         client.loop_stop()
+
+
+def test_labels_outlive_a_pulled_plug_and_kept_frames_can_be_labelled_after_it(device: Unattended) -> None:
+    device.config["capture"] = {"enabled": True, "random_every": 2, "per_hour": 3600, "publish": True}
+    device.config["monitor"]["window"] |= {"interval_s": 0.5}
+    device.start().ready()
+    device.until(lambda: len(device.bodies("sample")) >= 4, "four kept frames")
+    early, late = (body["frame"] for body in device.bodies("sample")[:2])
+    host, port = device.config["mqtt"]["host"], device.config["mqtt"]["port"]
+    sending = [*LITEWATCH, "label", "--device", "cam-1", "--site", "lab", "--mqtt", f"{host}:{port}"]
+    sending += ["--mqtt-version", device.config["mqtt"].get("version", "5"), "--label", "0", "--frame"]
+
+    def labelled() -> int:
+        windows = [body["accuracy"] for body in device.bodies("window")]
+        return windows[-1]["n"] if windows and windows[-1] else 0
+
+    subprocess.run([*sending, early], check=True, cwd=ROOT, capture_output=True)
+    device.until(lambda: labelled() == 1, "the first label")
+    device.kill()
+    device.heard.clear()
+    device.start()
+    device.until(lambda: labelled() == 1, "the label of before")
+    subprocess.run([*sending, late], check=True, cwd=ROOT, capture_output=True)
+    device.until(lambda: labelled() == 2, "a label for a frame kept before")
+    assert device.bodies("health")[-1]["labels_unknown"] == 0
+    assert device.stop() == 0

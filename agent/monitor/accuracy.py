@@ -57,15 +57,15 @@ def _normal_quantile(confidence: float) -> float:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labelled:
     """A labelled frame of a classifier. ``auxiliary`` is how probably the prediction is right, ``at`` the
-    frame's position in the stream. ``weight`` is for how many frames the label stands: 1 / the chance with
-    which it was drawn; None: nobody drew it by lot, it is taken for any frame; 0: it was kept for what it
-    shows, and stands for no other."""
+    frame's position in this session's stream (None: of an earlier session). ``weight`` is for how many frames
+    the label stands: 1 / the chance with which it was drawn; None: nobody drew it by lot, it is taken for any
+    frame; 0: it was kept for what it shows, and stands for no other."""
 
     truth: int
     predicted: int
     score: float
     auxiliary: float = 0.0
-    at: int = 0
+    at: int | None = 0
     weight: float | None = None
 
     @property
@@ -93,8 +93,9 @@ class RollingAccuracy:
     ) -> messages.Accuracy | None:
         """Accuracy and its interval, ECE and confusion counts (only pairs that occur, sorted).
 
-        ``spans`` holds the auxiliary of every frame: from 50 labels on, PPI++ uses it over the frames from
-        the first to the last labelled one, which the accuracy is of; below, the interval is Wilson's.
+        ``spans`` holds the auxiliary of every frame of this session: from 50 labels on, all of this session,
+        PPI++ uses it over the frames from the first to the last labelled one, which the accuracy is of;
+        else the interval is Wilson's.
         ``reference`` is the held-out inputs' accuracy. None without labels.
         """
         if not self._frames:
@@ -133,9 +134,9 @@ def _representative(rows: list[Labelled]) -> tuple[list[Labelled], bool]:
 
 def _pool(rows: list[Labelled], spans: Spans | None) -> Pool:
     """The auxiliary of the frames among the labelled ones that have no label."""
-    if spans is None:
+    positions = [row.at for row in rows if row.at is not None]
+    if spans is None or len(positions) < len(rows):
         return NO_POOL
-    positions = [row.at for row in rows]
     return spans.over(min(positions), max(positions)).without(np.array([row.auxiliary for row in rows]))
 
 
@@ -215,7 +216,7 @@ class Remembered:
     score: float = 0.0
     value: float | None = None
     auxiliary: float = 0.0
-    at: int = 0
+    at: int | None = 0
     weight: float | None = None
     """The last three: see Labelled."""
 
@@ -250,14 +251,24 @@ class PredictionLog:
         self._frames[frame] = _remembered(frame, name, prediction, right, self.spans)
         self._frame_of[name] = frame
 
-    def keep(self, frame: str, *, weight: float | None) -> None:
-        """The frame was kept to be labelled; its label stands for ``weight`` frames (see Labelled)."""
+    def keep(self, frame: str, *, weight: float | None) -> Remembered | None:
+        """The frame was kept to be labelled; its label stands for ``weight`` frames (see Labelled). Gives
+        what is remembered of it, None of a frame that is not."""
         found = self._frames.get(frame)
         if found is None:
-            return
+            return None
         kept = replace(found, weight=weight)
         self._frames[frame] = kept
-        self._kept[frame] = kept
+        self._keep(kept)
+        return kept
+
+    def restore(self, kept: Remembered) -> None:
+        """A frame of an earlier session, called before any of this one."""
+        self._frame_of[kept.name] = kept.frame
+        self._keep(kept)
+
+    def _keep(self, kept: Remembered) -> None:
+        self._kept[kept.frame] = kept
         if len(self._kept) > self._capacity:
             _, oldest = self._kept.popitem(last=False)
             if oldest.frame not in self._frames:
