@@ -351,6 +351,17 @@ def test_the_interval_of_a_small_error_keeps_its_digits() -> None:
     assert "95 % interval 44.0–58.5" in describe(large, None)
 
 
+def test_agreement_is_not_called_accuracy() -> None:
+    agreeing = Estimate(
+        kind="accuracy", n=250, effective_n=250.0, value=0.81, low=0.7, high=0.9, reference=1.0,
+        method="agreement with the undisturbed model, replay (trees)",
+    )  # fmt: skip
+    assert describe_estimate(agreeing) == (
+        "agreement with the undisturbed model estimated without labels by replay (trees): "
+        "81.0 % (70.0 to 90.0) against 100.0 % undisturbed: it seems fallen"
+    )
+
+
 def test_a_match_is_never_said_without_its_strength() -> None:
     assert cause_text(BLUR).startswith("data:blur: closest match .81: ")
     assert cause_text(replace(BLUR, evidence="sharpness")).startswith("data:blur (match 0.81): sharpness.")

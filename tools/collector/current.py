@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.telemetry.messages import About, Accuracy, Estimate
-from tools.collector.words import of_chosen_frames
+from tools.collector.words import AGREEMENT, of_chosen_frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ def current_accuracy(
         return Current(origin="labels", accuracy=accuracy.accuracy, low=low, high=high, loss_points=loss)
     if estimate is None or estimate.value is None:
         return Current(origin=None)
-    if estimate.kind == "mse" or (estimate.method or "").startswith("agreement"):
+    if estimate.kind == "mse" or estimate.method.startswith(AGREEMENT):
         return Current(origin="estimate")
     expected = estimate.reference if estimate.reference is not None else reference
     loss = 100 * (expected - estimate.value) if expected is not None else None

@@ -6,6 +6,9 @@ accuracy was lost.
 
 from agent.telemetry.messages import Accuracy, Alarm, Commissioning, Estimate, RankedCause, Stream
 
+AGREEMENT = "agreement with the undisturbed model"
+"""How the method of an estimate begins that is of detections, which are no answers right or wrong."""
+
 
 def of_chosen_frames(accuracy: Accuracy) -> bool:
     """Whether all labels are of frames kept for what they show: a figure of those, not of the model."""
@@ -57,12 +60,15 @@ def describe_estimate(estimate: Estimate | None) -> str | None:
         return None
     if estimate.value is None:
         return f"without labels the estimate abstains: {estimate.abstained or 'it does not say why'}"
-    figure = "MSE" if estimate.kind == "mse" else "accuracy"
-    method = f" by {estimate.method}" if estimate.method else ""
+    figure, method = "MSE" if estimate.kind == "mse" else "accuracy", estimate.method
+    if method.startswith(AGREEMENT):
+        figure, method = AGREEMENT, method.removeprefix(AGREEMENT).removeprefix(", ")
+    method = f" by {method}" if method else ""
     said = f"{figure} estimated without labels{method}: {estimate_figure(estimate)}"
     if estimate.reference is None:
         return f"{said}: no reference to compare with"
-    said += f" against {_figure(estimate, estimate.reference)} held out"
+    undisturbed = "undisturbed" if figure == AGREEMENT else "held out"
+    said += f" against {_figure(estimate, estimate.reference)} {undisturbed}"
     if seems_fallen(estimate):
         return f"{said}: it seems {'risen' if estimate.kind == 'mse' else 'fallen'}"
     within = (estimate.low or 0.0) <= estimate.reference <= (estimate.high or 0.0)
