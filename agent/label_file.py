@@ -29,7 +29,7 @@ class LabelFile:
         self._path = path
         self._head = _SCHEMA + key.encode() + b"\n"
         self._most = most
-        self._lines: OrderedDict[str, bytes] = OrderedDict()
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._on_disk = 0
         self._anew = True
         self.problem = ""
@@ -38,46 +38,48 @@ class LabelFile:
     @property
     def entries(self) -> tuple[Entry, ...]:
         """The newest of each frame, oldest first."""
-        return tuple(decode(line) for line in self._lines.values())
+        return tuple(self._entries.values())
 
     def add(self, entries: Iterable[Entry]) -> None:
         """On disk when it returns, or ``problem`` says why not; then the next call tries again. An answer
         that was no number is not kept."""
-        fresh: list[tuple[str, bytes]] = []
+        fresh: list[bytes] = []
         for entry in entries:
             with suppress(ValueError):
-                fresh.append((entry.frame, encode(entry)))
+                fresh.append(encode(entry))
+                self._remember(entry)
         if not fresh:
             return
-        for frame, line in fresh:
-            self._lines[frame] = line
-            self._lines.move_to_end(frame)
-        while len(self._lines) > self._most:
-            self._lines.popitem(last=False)
         try:
             if self._anew or self._on_disk + len(fresh) > 2 * self._most:
                 self._write_anew()
             else:
-                self._append(b"".join(line for _, line in fresh), len(fresh))
+                self._append(fresh)
         except OSError as error:
             self.problem = f"{self._path.name} cannot be written, a restart forgets labels: {error.strerror}"
             self._anew = True
         else:
             self.problem = ""
 
-    def _append(self, lines: bytes, count: int) -> None:
+    def _remember(self, entry: Entry) -> None:
+        self._entries[entry.frame] = entry
+        self._entries.move_to_end(entry.frame)
+        if len(self._entries) > self._most:
+            self._entries.popitem(last=False)
+
+    def _append(self, lines: list[bytes]) -> None:
         with self._path.open("ab") as file:
-            file.write(lines)
+            file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
-        self._on_disk += count
+        self._on_disk += len(lines)
 
     def _write_anew(self) -> None:
         """Whole or not at all, also when the plug is pulled."""
         new = self._path.with_name(f"{self._path.name}.new")
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(self._head + b"".join(self._lines.values()))
+                file.write(self._head + b"".join(map(encode, self._entries.values())))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
@@ -85,7 +87,7 @@ class LabelFile:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
             raise
-        self._on_disk, self._anew = len(self._lines), False
+        self._on_disk, self._anew = len(self._entries), False
 
     def _read(self) -> None:
         try:
@@ -102,14 +104,9 @@ class LabelFile:
         damaged = 0
         for line in lines:
             try:
-                entry = decode(line)
+                self._remember(decode(line))
             except ValueError:
                 damaged += 1
-                continue
-            self._lines[entry.frame] = line + b"\n"
-            self._lines.move_to_end(entry.frame)
-        while len(self._lines) > self._most:
-            self._lines.popitem(last=False)
         # What a pulled plug cut short is no damage: its label was never acknowledged.
         self._on_disk, self._anew = len(lines), bool(cut or damaged)
         if damaged:
