@@ -81,6 +81,20 @@ def test_it_follows_a_stream_that_begins_to_dwell_and_ignores_small_differences(
     assert thinning.interval == settled
 
 
+def test_once_known_well_it_only_shortens_for_scenes_half_as_long() -> None:
+    """A window of most of a day that becomes a little shorter leaves out another part of the day."""
+    thinning = Thinning(3.0)
+    feed(thinning, scenes(40_000, 30))
+    settled = thinning.interval
+    assert settled == pytest.approx(90, rel=0.25)
+    feed(thinning, scenes(40_000, 20, seed=1), start=40_000)
+    assert thinning.interval == settled
+    feed(thinning, scenes(40_000, 10, seed=2), start=80_000)
+    assert thinning.interval == pytest.approx(30, rel=0.25)
+    feed(thinning, scenes(40_000, 20, seed=3), start=120_000)
+    assert thinning.interval == pytest.approx(60, rel=0.25)
+
+
 def test_multiple_0_takes_every_frame_for_independent_at_once() -> None:
     thinning = Thinning(0.0)
     passed = feed(thinning, scenes(300, 50))

@@ -16,8 +16,10 @@ from agent.monitor.autocorrelation import LONGEST, MOST_FEATURES, Autocorrelatio
 
 INDEPENDENT_LAG_1 = 0.1
 """Neighbours correlated less than this (and the chance of the measurement) are independent."""
-HYSTERESIS = 1.25
-"""The interval only follows a measurement that differs by more than this factor."""
+HYSTERESIS, SHORTENS = 1.25, 2.0
+"""The interval only follows a measurement that is longer by more than the first factor, or, once it was
+measured on LONGEST frames, shorter by more than the second: longer than needed costs time; shorter, and
+windows of most of a day vary with the part of it they leave out, as those of the baseline never did."""
 LONGEST_PAUSE = 4096
 """At the latest after so many sampled frames it is measured again."""
 _WINDOW = 250
@@ -127,8 +129,8 @@ class Thinning:
         self._measured = found
         self._until_measured = min(max(len(rows) // 4, self._first), LONGEST_PAUSE)
         wanted = self._wanted(found)
-        apart = max(wanted, self._interval) / min(wanted, self._interval)
-        if first or apart > HYSTERESIS:
+        shortens = HYSTERESIS if len(rows) < LONGEST else SHORTENS
+        if first or wanted > HYSTERESIS * self._interval or shortens * wanted < self._interval:
             self._interval = wanted
             self._until_independent = min(self._until_independent, wanted)
 

@@ -24,24 +24,26 @@ _EXCHANGES = 300_000
 _COOLED_TO = 1e-3
 _LEAST_SHARE = 1e-3
 _RIDGE = 0.1
-# How much the shares of an hour, its levels, the shares of a day and being right count.
-_HOUR, _LEVEL, _DAY, _RIGHT = 0.4, 0.8, 0.3, 6.0
+# How much the shares of an hour, its levels, the shares of a day, those of classes and being right count.
+_HOUR, _LEVEL, _DAY, _CLASS, _RIGHT = 0.8, 0.6, 0.3, 1.5, 6.0
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Left:
-    """What difference two sides have, as the noncentrality it gives a statistic of 250 observations:
-    χ² of the worst feature over a day; over an hour, in the worst light, the same and T²."""
+    """What difference two sides have: the noncentrality it gives a statistic of 250 observations, in standard
+    deviations that the statistic has by chance. χ² of the worst feature and of the classes over a day; over
+    an hour, in the worst light, that of the worst feature and T²."""
 
     day_chi2: float
+    class_chi2: float
     hour_chi2: float
     hour_t2: float
 
     @property
-    def all(self) -> float:
-        return self.day_chi2 + self.hour_chi2 + self.hour_t2
+    def worst(self) -> float:
+        return max(self.day_chi2, self.class_chi2, self.hour_chi2, self.hour_t2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,11 +125,11 @@ class _Cells:
     def description(self) -> Floats:
         """What two sides are to agree in (S, …), each on the scale of its chance difference."""
         scenes = len(self.right)
-        day = np.concatenate([self.bins.mean(axis=1).reshape(scenes, -1), self.groups], axis=1)
         told = [
             _HOUR * _scaled(self.bins.reshape(scenes, -1)),
             _LEVEL * self.levels.reshape(scenes, -1),
-            _DAY * _scaled(day),
+            _DAY * _scaled(self.bins.mean(axis=1).reshape(scenes, -1)),
+            _CLASS * _scaled(self.groups),
             _RIGHT * (self.right - self.right.mean())[:, None],
         ]
         return np.concatenate(told, axis=1)
@@ -137,10 +139,12 @@ class _Cells:
         days = _noncentrality(self.bins[first].mean(axis=(0, 1)), self.bins[second].mean(axis=(0, 1)))
         classes = _noncentrality(self.groups[first].mean(axis=0), self.groups[second].mean(axis=0))
         moved = self.levels[first].mean(axis=0) - self.levels[second].mean(axis=0)
+        by_chance = math.sqrt(2.0 * (BINS - 1))
         return Left(
-            day_chi2=float(max(days.max(), classes)),
-            hour_chi2=float(hours.max()),
-            hour_t2=float(WINDOW * (moved**2).sum(axis=-1).max()),
+            day_chi2=float(days.max()) / by_chance,
+            class_chi2=float(classes) / math.sqrt(2.0 * max(self.groups.shape[1] - 1, 1)),
+            hour_chi2=float(hours.max()) / by_chance,
+            hour_t2=float(WINDOW * (moved**2).sum(axis=-1).max()) / math.sqrt(2.0 * moved.shape[-1]),
         )
 
 
