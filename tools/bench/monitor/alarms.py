@@ -59,13 +59,15 @@ class Delay:
     detector: str
 
 
-def quiet(place: Place, scenes: Scenes, dwells: Sequence[int], *, days: int, workers: int) -> Iterator[Quiet]:
-    """``days`` healthy device-days at each dwell, by several devices."""
+def quiet(
+    places: Sequence[Place], scenes: Scenes, dwells: Sequence[int], *, days: int, workers: int
+) -> Iterator[Quiet]:
+    """``days`` healthy device-days at each dwell, by several devices, each at a place of its own."""
     if scenes == "the same":
-        place = replace(place, test=place.commissioning)
+        places = [replace(place, test=place.commissioning) for place in places]
     devices = max(1, round(days / DAYS_A_DEVICE))
     tasks = [(dwell, seed, -(-days // devices)) for dwell in dwells for seed in range(devices)]
-    yield from parallel(partial(_quiet, place, scenes), tasks, workers)
+    yield from parallel(partial(_quiet, places, scenes), tasks, workers)
 
 
 def parallel(work: Callable[[Task], Done], tasks: Sequence[Task], workers: int) -> Iterator[Done]:
@@ -83,8 +85,9 @@ def commissioned(place: Place, dwell: int, seed: int) -> tuple[Device, int]:
     return device, device.commission(first, place.commissioning, seed=seed)
 
 
-def _quiet(place: Place, scenes: Scenes, task: tuple[int, int, int]) -> Quiet:
+def _quiet(places: Sequence[Place], scenes: Scenes, task: tuple[int, int, int]) -> Quiet:
     dwell, seed, days = task
+    place = places[seed % len(places)]
     device, before = commissioned(place, dwell, seed)
     stream = Stream(len(place.test.rows), dwell=dwell, seed=2 * seed + 2)
     drifted: Counter[str] = Counter()
