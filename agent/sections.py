@@ -88,8 +88,8 @@ class CommissioningConfig:
 
     enabled: bool = True
     hours: float = 48.0
-    """Less than a day makes every night an alarm; after one day the next, a little brighter, is one five times
-    as often as after two."""
+    """Less than a day makes every night an alarm; after one day the next, a little brighter, is one
+    five times as often as after two."""
     samples: int = 2000
     """Independent sampled frames, after thinning."""
 
