@@ -87,9 +87,8 @@ class CommissioningConfig:
     """The device's own baseline, which change is alarmed against once it is complete."""
 
     enabled: bool = True
-    hours: float = 48.0
-    """Less than a day makes every night an alarm; after one day the next, a little brighter, is one
-    five times as often as after two."""
+    hours: float = 24.0
+    """A shorter baseline makes every night an alarm."""
     samples: int = 2000
     """Independent sampled frames, after thinning."""
 

@@ -60,7 +60,7 @@ def main(
     material = prepare(settings, said)
     found = measure(settings, material, parts or PARTS, said)
     made = figures(found)
-    matched = [{"before": asdict(one.before), "after": asdict(one.after)} for one in material.roles]
+    matched = {"before": asdict(material.roles.before), "after": asdict(material.roles.after)}
     truth = {fault.key: material.cost(rendered) for fault, rendered in material.faults}
     figure_file.write(out, made, model=model, matching=matched, costs=truth, measured=record(found))
     if page is not None:

@@ -59,15 +59,13 @@ class Delay:
     detector: str
 
 
-def quiet(
-    places: Sequence[Place], scenes: Scenes, dwells: Sequence[int], *, days: int, workers: int
-) -> Iterator[Quiet]:
-    """``days`` healthy device-days at each dwell, by several devices, each at a place of its own."""
+def quiet(place: Place, scenes: Scenes, dwells: Sequence[int], *, days: int, workers: int) -> Iterator[Quiet]:
+    """``days`` healthy device-days at each dwell, by several devices."""
     if scenes == "the same":
-        places = [replace(place, test=place.commissioning) for place in places]
+        place = replace(place, test=place.commissioning)
     devices = max(1, round(days / DAYS_A_DEVICE))
     tasks = [(dwell, seed, -(-days // devices)) for dwell in dwells for seed in range(devices)]
-    yield from parallel(partial(_quiet, places, scenes), tasks, workers)
+    yield from parallel(partial(_quiet, place, scenes), tasks, workers)
 
 
 def parallel(work: Callable[[Task], Done], tasks: Sequence[Task], workers: int) -> Iterator[Done]:
@@ -85,9 +83,8 @@ def commissioned(place: Place, dwell: int, seed: int) -> tuple[Device, int]:
     return device, device.commission(first, place.commissioning, seed=seed)
 
 
-def _quiet(places: Sequence[Place], scenes: Scenes, task: tuple[int, int, int]) -> Quiet:
+def _quiet(place: Place, scenes: Scenes, task: tuple[int, int, int]) -> Quiet:
     dwell, seed, days = task
-    place = places[seed % len(places)]
     device, before = commissioned(place, dwell, seed)
     stream = Stream(len(place.test.rows), dwell=dwell, seed=2 * seed + 2)
     drifted: Counter[str] = Counter()

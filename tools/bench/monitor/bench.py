@@ -18,8 +18,7 @@ from tools.bench.monitor.scenes import HALVES, World, world
 from tools.bench.monitor.training import replayed_on, train
 
 DWELLS = (1, 10, 50, 250)
-_PLACES, _DEALS = 5, 20
-"""Places that photographs are dealt out to, and how often each is tried."""
+_DEALS = 100
 _LIBRARY_INPUTS = 96
 _SCENES: tuple[alarms.Scenes, ...] = ("the same", "unseen")
 
@@ -52,15 +51,10 @@ class Material:
     world: World
     model: Model
     studio: Studio
-    roles: tuple[Roles, ...]
+    roles: Roles
     test_scenes: tuple[tuple[int, int], ...]
-    places: tuple[Place, ...]
+    place: Place
     faults: tuple[tuple[Fault, Rendered], ...]
-
-    @property
-    def place(self) -> Place:
-        """Where faults are measured: the two sides are most alike there."""
-        return self.places[0]
 
     def cost(self, rendered: Rendered) -> float:
         """Points of accuracy that a fault truly costs here."""
@@ -76,10 +70,8 @@ def prepare(settings: Settings, said: Callable[[str], None]) -> Material:
     scenes = [(place, half) for place in range(len(seen.device)) for half in range(HALVES)]
     said("the device's photographs")
     both = studio.render(scenes)
-    said("which half of each photograph is for the test")
-    dealt = [_dealt(both, number) for number in range(_PLACES)]
-    roles = tuple(sorted(dealt, key=lambda one: one.after.worst))
-    test = tuple(scenes[at] for at in roles[0].test)
+    roles = min((deal(both, seed=seed) for seed in range(_DEALS)), key=lambda dealt: dealt.after.worst)
+    test = tuple(scenes[at] for at in roles.test)
     rendered = []
     for fault in FAULTS[: settings.faults]:
         said(f"the device's photographs with: {fault.key}")
@@ -90,18 +82,9 @@ def prepare(settings: Settings, said: Callable[[str], None]) -> Material:
         studio=studio,
         roles=roles,
         test_scenes=test,
-        places=tuple(
-            Place(trained=trained, commissioning=both.of(one.commissioning), test=both.of(one.test))
-            for one in roles
-        ),
+        place=Place(trained=trained, commissioning=both.of(roles.commissioning), test=both.of(roles.test)),
         faults=tuple(rendered),
     )
-
-
-def _dealt(both: Rendered, number: int) -> Roles:
-    """Of several deals the one that leaves the two sides most alike."""
-    seeds = range(number * _DEALS, (number + 1) * _DEALS)
-    return min((deal(both, seed=seed) for seed in seeds), key=lambda dealt: dealt.after.worst)
 
 
 def measure(
@@ -128,7 +111,7 @@ def measure(
 def _alarms(settings: Settings, material: Material, found: Found) -> None:
     for scenes in _SCENES:
         found.quiet += alarms.quiet(
-            material.places, scenes, settings.dwells, days=settings.days, workers=settings.workers
+            material.place, scenes, settings.dwells, days=settings.days, workers=settings.workers
         )
 
 
