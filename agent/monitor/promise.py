@@ -12,7 +12,7 @@ from agent.monitor.drift.null import alpha_floor
 from agent.monitor.plan import Plan
 
 MONTH_S = 30 * 24 * 3600.0
-MIN_RESAMPLES, MAX_RESAMPLES = 4_000, 20_000
+MIN_RESAMPLES = 4_000
 SAMPLES_PER_ROW = 0.25
 """Windows longer than this share of the calibration rows resemble each other too much."""
 MIN_SAMPLES = 20
