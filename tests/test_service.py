@@ -282,13 +282,16 @@ def test_the_second_start_reads_its_caches(device: Desk) -> None:
     device.config["source"] |= {"watch": True, "poll_interval_s": 0.05}
     process = subprocess.Popen([*LITEWATCH, "run", "-c", str(device.write())], env=environment())
     try:
-        eventually(lambda: list(device.state.glob("thresholds-*.bin")), what="thresholds are cached")
+        # The panel's and the CUSUM's, one after the other.
+        eventually(
+            lambda: len(list(device.state.glob("thresholds-*.bin"))) == 2, what="thresholds are cached"
+        )
     finally:
         process.terminate()
         process.wait(30)
     caches = [*device.state.glob("thresholds-*.bin"), device.state / "runtime.json"]
     before = [(path, path.stat().st_mtime_ns) for path in caches]
-    assert len(before) == 2
+    assert len(before) == 3
     device.config["source"]["watch"] = False
     assert device.run().returncode == 0
     assert [(path, path.stat().st_mtime_ns) for path in caches] == before
