@@ -53,7 +53,7 @@ class Truth:
         self._classes = RollingAccuracy(newest) if task == "classification" else None
         self._values = RollingError(newest) if task == "regression" else None
         for entry in memory.entries if memory else ():
-            self.log.restore(entry.remembered)
+            self.log.restore(entry)
             self._count(entry)
 
     def remember(self, *, frame: str, name: str, prediction: Prediction, right: float | None = None) -> None:
@@ -80,7 +80,7 @@ class Truth:
             except LabelError as error:
                 problems += error.problems
             else:
-                self._count(entry, at=found.at)
+                self._count(entry)
                 joined.append(entry)
         if self._memory is not None:
             self._memory.add(joined)
@@ -103,15 +103,14 @@ class Truth:
             return entry_of(found, true_value=true_value(label))
         raise LabelError(f"label {label.label!r}: this model's predictions cannot be compared with labels")
 
-    def _count(self, entry: Entry, *, at: int | None = None) -> None:
-        """``at``: the frame's position in this session, if it is of this one."""
+    def _count(self, entry: Entry) -> None:
         if self._classes is not None and entry.top is not None and entry.true_class is not None:
             labelled = Labelled(
                 truth=entry.true_class,
                 predicted=entry.top,
                 score=entry.score,
                 auxiliary=entry.auxiliary,
-                at=at,
+                at=entry.at,
                 weight=entry.weight,
             )
             self._classes.add(entry.frame, labelled)
